@@ -11,10 +11,11 @@ differs, or a prediction failed.
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import NoReturn
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - what goes wrong need not be an error of ours
     """What went wrong, and what the user can do about it.
 
     Args:
@@ -48,6 +49,9 @@ def run(verb: str, main: Callable[[], int]) -> NoReturn:
     A fault is printed to stderr as `verb: what: how to fix`. Ctrl-C exits with 130, and a reader
     that went away (`| head`) with 141, both without a traceback, as shells expect.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that cannot show a character shows its escape, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main()
         sys.stdout.flush()

@@ -1,0 +1,79 @@
+# The face of the toolkit: one line per target, each a call of a command in bin/.
+# `make` alone prints this help; settings are make variables: make redeploy APP=~/my-bert GPU=0
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+# A deploy, then the smoke test: never both at once.
+.NOTPARALLEL:
+
+export APP GPU VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA
+
+# What the virtual environment's tools are called by.
+BIN = "$${VENV:-.venv}"/bin
+
+##@ The loop
+.PHONY: redeploy smoke accept predict
+redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
+	@bin/redeploy.sh
+
+smoke: setup ## Ask the samples and compare the answers with the goldens
+	@bin/smoke.sh
+
+accept: setup ## Make the answers the new goldens; review them in git
+	@bin/smoke.sh accept
+
+predict: setup ## Ask about one text: make predict TEXT="…"
+	@bin/predict.sh -- "$$TEXT"
+export TEXT
+
+##@ The server
+.PHONY: archive start stop status logs token
+archive: setup model ## Build the .mar, if what it is made of has changed
+	@bin/archive.sh
+
+start: setup ## Start TorchServe on the archive, wait until it answers
+	@bin/start.sh
+
+stop: ## Stop this app's server, and wait until it is gone
+	@bin/stop.sh
+
+status: ## Say what runs, where, and whether it is the tree
+	@bin/status.sh
+
+logs: ## Follow all of the server's logs as one readable stream
+	@bin/logs.sh
+
+token: ## Print the header with the server's token, for curl
+	@bin/token.sh
+
+##@ The model
+.PHONY: model train
+model: setup ## Merge adapter/ and its backbone into torch_model/
+	@bin/model.sh
+
+train: ## Train adapter/ from data/ (BACKBONE=, DATA=, TENSORBOARD=1)
+	@bin/setup.sh train
+	@bin/train.sh $(if $(TENSORBOARD),--tensorboard)
+
+##@ The toolkit
+.PHONY: setup test check clean help
+setup: ## Make the virtual environment: pinned packages and Java
+	@bin/setup.sh
+
+test: ## Run the toolkit's own tests (T="-k name" chooses)
+	@bin/setup.sh train dev
+	@$(BIN)/python -m pytest $(T)
+
+check: ## Lint, types and format of all code
+	@bin/setup.sh train dev
+	@bin/check.sh
+
+
+clean: ## Remove what runs and builds have left; keeps the environment and the model
+	@bin/clean.sh
+
+help: ## Print this help
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

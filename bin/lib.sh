@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# Sourced by every command in bin/. It only defines: nothing is done until a command asks for it.
+
+VERB=$(basename "$0" .sh)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+APP=${APP:-$ROOT}
+VENV=${VENV:-$ROOT/.venv}
+export VERB APP VENV
+
+say() { printf '%s: %s\n' "$VERB" "$*" >&2; }
+
+# die CODE WHAT-AND-CURE...
+die() {
+  say "${@:2}"
+  exit "$1"
+}
+
+# The help of a command is the comment at its head.
+help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+
+# begin "$@": what each command does first.
+begin() {
+  case ${1:-} in
+    -h | --help)
+      help
+      exit 0
+      ;;
+  esac
+  [[ -x $VENV/bin/python ]] || die 2 "there is no environment in $VENV: run \`make setup\`"
+}
+
+no_arguments() { (($# == 0)) || die 2 "takes no arguments, got \`$*\`: see $0 --help"; }
+
+# Python of the toolkit. -P: a file in the working folder must not pass for one of our modules.
+python() { PYTHONPATH=$ROOT "$VENV/bin/python" -P "$@"; }
+loop() { python -m "loop.$1" "${@:2}"; }
+
+# load_settings: APP (resolved), NAME, ARCHIVE and RUN. A command that another command calls
+# finds them in its environment.
+load_settings() {
+  [[ ${SETTINGS_OF:-} != "$APP" ]] || return 0
+  local resolved
+  resolved=$(loop settings "$APP")
+  eval "$resolved"
+  SETTINGS_OF=$APP
+  export APP NAME ARCHIVE RUN SETTINGS_OF
+}
+
+# one_at_a_time "$@": begin the command again under the app's lock, unless it is held already.
+one_at_a_time() {
+  [[ -z ${LOOP_LOCK:-} ]] || return 0
+  # The server inherits our environment: with $ROOT on its PYTHONPATH, a worker of any app would
+  # import the handler.py that lies there.
+  export USER_PYTHONPATH=${PYTHONPATH-}
+  PYTHONPATH=$ROOT exec "$VENV/bin/python" -P -m loop.lock "$0" "$@"
+}
+
+# Milliseconds on a clock; whole seconds where bash is too old to know better.
+clock() {
+  if [[ -n ${EPOCHREALTIME:-} ]]; then
+    local micro=${EPOCHREALTIME/[.,]/}
+    printf '%s' $((micro / 1000))
+  else
+    printf '%s' $((SECONDS * 1000))
+  fi
+}
+
+# seconds MILLISECONDS: as "1.2 s"
+seconds() { printf '%d.%d s' $(($1 / 1000)) $(($1 % 1000 / 100)); }

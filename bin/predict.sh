@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Summary: Ask the served model about one text
+# Usage: bin/predict.sh [--top-k N] [--version V] [--url URL] "text" | -f FILE | -
+#
+# Prints the answer as JSON. A file that ends in .json is sent as JSON, any other as text; - reads
+# stdin. A text that begins with a dash goes behind --.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+begin "$@"
+python -m smoke.predict "$@"

@@ -1,0 +1,64 @@
+"""From TorchServe's logs to the root cause.
+
+TorchServe says `Load model failed` or nothing; the reason is a traceback that the worker printed,
+each of its lines a record of its own. The first traceback counts: when a handler's import fails,
+TorchServe goes on to try a handler of its own, and the last traceback is about that one.
+"""
+
+import re
+from pathlib import Path
+
+from loop.settings import Settings
+
+RECORD = re.compile(r"^\S+ \[\w+ *\] (?P<thread>\S+) \S+ - (?P<message>.*)$")
+LOAD_FAILED = "Load model failed"
+FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+SHOWN_LINES = 20
+
+
+def load_failed(app: Settings) -> bool:
+    """Whether the frontend has given a load up (it would retry for five minutes)."""
+    return LOAD_FAILED in _text(app.logs / "ts_log.log")
+
+
+def of_model(app: Settings) -> str:
+    """What a worker said last before it failed: the first traceback of its own log, or its end."""
+    messages = [
+        match["message"]
+        for line in _text(app.logs / "model_log.log").splitlines()
+        if (match := RECORD.match(line))
+    ]
+    return brief(messages) if messages else "no worker said why; see `make logs`"
+
+
+def of_console(app: Settings) -> str:
+    """What the JVM said on its way out."""
+    lines = _text(app.logs / "console.log").strip().splitlines()
+    errors = [line for line in lines if "ERROR" in line or "xception" in line or "Error" in line]
+    return (errors or lines or ["it said nothing; see `make logs`"])[0]
+
+
+def brief(messages: list[str]) -> str:
+    """The first exception among a worker's messages, with the user's own line where it has one."""
+    start = next((i for i, each in enumerate(messages) if each.startswith("Traceback ")), None)
+    if start is None:
+        return "\n".join(messages[-3:])
+    place, source = "", ""
+    for index in range(start + 1, len(messages)):
+        message = messages[index]
+        frame = FRAME.match(message)
+        if frame and "site-packages" not in frame["file"] and "/ts/" not in frame["file"]:
+            function = f" in {frame['function']}" if frame["function"] else ""
+            place = f"{Path(frame['file']).name}:{frame['line']}{function}"
+            source = messages[index + 1].strip() if index + 1 < len(messages) else ""
+        elif message and not message.startswith(" "):
+            where = f"\n  {place}: {source}" if place else ""
+            return f"{message}{where}"
+    return "\n".join(messages[start : start + SHOWN_LINES])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

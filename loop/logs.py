@@ -1,0 +1,89 @@
+"""All of the server's logs as one readable stream: time, who, level, message.
+
+ts_log.log holds every record once and in order (loop/log4j2.xml sees to that); here it is only
+followed, across restarts of the server, and made to read well.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from loop import settings
+from smoke.fault import Fault, run
+
+RECORD = re.compile(
+    r"^\S+?T(?P<time>[\d:]+),(?P<ms>\d+) \[(?P<level>\w+) *\] (?P<thread>\S+) (?P<logger>\S+) - "
+    r"(?P<message>.*)$"
+)
+WORKER = re.compile(r"^W-(?P<port>\d+)-(?P<model>.+)-std(?:out|err)$")
+COLOURS = {"ERROR": "\033[31m", "FATAL": "\033[31m", "WARN": "\033[33m", "DEBUG": "\033[2m"}
+RESET = "\033[0m"
+POLL_SECONDS = 0.1
+
+
+def main() -> int:
+    """Print the last records, then follow what comes until Ctrl-C."""
+    parser = argparse.ArgumentParser("bin/logs.sh", description=__doc__)
+    parser.add_argument("-n", "--lines", type=int, default=50, help="how many to begin with")
+    parser.add_argument("--no-follow", action="store_true", help="print what is there, and end")
+    given = parser.parse_args()
+    app = settings.read(os.environ["APP"])
+    path = app.run / "logs" / "ts_log.log"
+    if not path.exists():
+        raise Fault(f"{path} does not exist yet", "start the server with `make redeploy`")
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    with path.open(encoding="utf-8", errors="replace") as log:
+        for line in deque(log, maxlen=max(0, given.lines)):
+            print(readable(line, colour))
+        if not given.no_follow:
+            for line in follow(path, log):
+                print(readable(line, colour), flush=True)
+    return 0
+
+
+def follow(path: Path, log: TextIO) -> Iterator[str]:
+    """Yield whole lines as they are written, from the file that stands at `path` at the time."""
+    begun = ""
+    while True:
+        line = log.readline()
+        if line.endswith("\n"):
+            yield begun + line
+            begun = ""
+        elif line:
+            begun += line
+        elif path.exists() and path.stat().st_ino != os.fstat(log.fileno()).st_ino:
+            log = path.open(encoding="utf-8", errors="replace")
+        else:
+            time.sleep(POLL_SECONDS)
+
+
+def readable(line: str, colour: bool) -> str:
+    """One record of TorchServe's as `time who level message`; what is no record, as it is."""
+    match = RECORD.match(line.rstrip("\n"))
+    if match is None:
+        return line.rstrip("\n")
+    text = (
+        f"{match['time']}.{match['ms']} {_who(match['thread'], match['logger']):20} "
+        f"{match['level']:5} {match['message']}"
+    )
+    paint = COLOURS.get(match["level"], "") if colour else ""
+    return f"{paint}{text}{RESET}" if paint else text
+
+
+def _who(thread: str, logger: str) -> str:
+    worker = WORKER.match(thread)
+    if logger == "MODEL_LOG" and worker:
+        return f"{worker['model']}:{worker['port']}"
+    if logger == "ACCESS_LOG":
+        return "access"
+    return "server"
+
+
+if __name__ == "__main__":
+    run("logs", main)

@@ -1,0 +1,179 @@
+"""What is packed for an app, its content hash, and the archiver's arguments.
+
+A version *is* the hash of everything that is packed, so an archive whose manifest names the tree's
+version needs no rebuild, and what is served can be compared with the tree at any time.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import shlex
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from loop import checkpoint, settings
+from loop.settings import Settings
+from smoke import atomic
+from smoke.fault import Fault, run
+
+# Part of each hash: raised when the way of packing changes.
+LAYOUT = "1"
+VERSION_LENGTH = 7
+# Hashes of files from this size on are kept, by inode, size and time of change.
+LARGE = 1 << 20
+KEPT_VERSIONS = 8
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that is packed.
+
+    Attributes:
+        handler: the handler's file.
+        extra: checkpoint files, beside the handler in the archive.
+        config: model-config.yaml, where there is one.
+        requirements: requirements.txt, where there is one.
+        hashes: of each file, by its name in the archive.
+    """
+
+    handler: Path
+    extra: tuple[Path, ...]
+    config: Path | None
+    requirements: Path | None
+    hashes: dict[str, str]
+
+    @cached_property
+    def version(self) -> str:
+        lines = [LAYOUT, *(f"{name} {hashed}" for name, hashed in sorted(self.hashes.items()))]
+        return digest("\n".join(lines).encode())[:VERSION_LENGTH]
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def contents(app: Settings) -> Contents:
+    """What would be packed from the tree as it is now.
+
+    Raises:
+        Fault: the handler or the checkpoint is missing, or a name that the archiver cannot take.
+    """
+    handler = app.app / "handler.py"
+    if not handler.is_file():
+        raise Fault(f"{handler} does not exist", f"copy {settings.TOOLKIT / 'handler.py'} there")
+    extra = tuple(checkpoint.files(app.app))
+    config = _optional(app.app / "model-config.yaml")
+    requirements = _optional(app.app / "requirements.txt")
+    packed = [each for each in (handler, *extra, config, requirements) if each is not None]
+    for each in packed:
+        if "," in each.name:
+            raise Fault(f"{each}: the archiver takes a comma for the next file", "rename it")
+    return Contents(handler, extra, config, requirements, _hashes(app, packed))
+
+
+def _optional(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _hashes(app: Settings, files: list[Path]) -> dict[str, str]:
+    """The files' hashes; those of large files come from the cache where they stand in it."""
+    cache_file = app.run / "hashes.json"
+    try:
+        cache = json.loads(cache_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        cache = {}
+    hashes, large = {}, {}
+    for file in files:
+        status = file.stat()
+        key = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+        hashes[file.name] = cache.get(key) or _hash(file)
+        if status.st_size >= LARGE:
+            large[key] = hashes[file.name]
+    if large != cache:
+        atomic.write(cache_file, json.dumps(large).encode())
+    return hashes
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def built_version(archive: Path) -> str | None:
+    """The version in an archive's manifest; None if there is no whole archive."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))
+        return str(manifest["model"]["modelVersion"])
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        return None
+
+
+def check_handler(handler: Path) -> None:
+    """Refuse a handler that Python cannot even parse, before any server is touched.
+
+    Raises:
+        Fault: with file, line, and the line itself.
+    """
+    try:
+        ast.parse(handler.read_bytes(), handler)
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise Fault(f"{handler}:{error.lineno}: {error.msg}: {line}", "mend that line") from None
+    except ValueError as error:
+        raise Fault(f"{handler}: {error}", "save it as UTF-8 text") from None
+
+
+def arguments(app: Settings, packed: Contents) -> list[str]:
+    """The archiver's arguments; relative to the app, since a path may hold a comma."""
+    extra = ",".join(str(each.relative_to(app.app)) for each in packed.extra)
+    words = ["--model-name", app.archive.stem, "--version", packed.version]
+    words += ["--handler", "handler.py", "--extra-files", extra]
+    if packed.config:
+        words += ["--config-file", packed.config.name]
+    if packed.requirements:
+        words += ["--requirements-file", packed.requirements.name]
+    return words
+
+
+def remember(app: Settings, packed: Contents) -> None:
+    """Keep the hashes of the last few versions that were built, for `changed`."""
+    kept = [each for each in _remembered(app) if each["version"] != packed.version]
+    kept = [*kept[1 - KEPT_VERSIONS :], {"version": packed.version, "hashes": packed.hashes}]
+    atomic.write(app.run / "packed.json", json.dumps(kept).encode())
+
+
+def _remembered(app: Settings) -> list[dict[str, Any]]:
+    try:
+        kept = json.loads((app.run / "packed.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return kept if isinstance(kept, list) else []
+
+
+def changed(app: Settings, packed: Contents, since: str) -> list[str]:
+    """The files that differ between the tree and a version that was built here; sorted."""
+    for each in _remembered(app):
+        if each["version"] == since:
+            return sorted({name for name, _ in each["hashes"].items() ^ packed.hashes.items()})
+    return []
+
+
+def main() -> int:
+    """Print for bin/archive.sh what is to be built; nothing to build if the archive is current."""
+    app = settings.read(os.environ["APP"])
+    packed = contents(app)
+    check_handler(packed.handler)
+    remember(app, packed)
+    print(f"VERSION={packed.version}")
+    print(f"BUILT={shlex.quote(built_version(app.archive) or '')}")
+    print(f"ARGUMENTS=({shlex.join(arguments(app, packed))})")
+    return 0
+
+
+if __name__ == "__main__":
+    run(os.environ.get("VERB", "package"), main)

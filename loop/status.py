@@ -1,0 +1,97 @@
+"""Is the server up, what does it serve, and is that what lies in the tree."""
+
+import os
+import time
+from typing import Any
+
+import psutil
+
+from loop import management, package, server, settings
+from loop.settings import Settings
+from smoke.fault import Fault, Unanswered, run
+
+
+def main() -> int:
+    """Print the state of the app's server; exit 3 if it is not running."""
+    app = settings.read(os.environ["APP"])
+    process = server.find(app)
+    print(f"app        {app.app}")
+    if process is None:
+        print(f"server     not running{_vanished(app)}")
+        print(f"tree       {_tree(app, None)}")
+        return Unanswered.exit_code
+    up = time.time() - process.create_time()
+    print(f"server     running, pid {process.pid}, up {_duration(up)}")
+    for address in app.addresses:
+        print(f"{address.key.removesuffix('_address'):10} {address.url}")
+    print(f"model      {app.inference_url}")
+    versions = management.versions(app)
+    for version in versions:
+        print(f"version    {_version(version)}")
+    default = next((each for each in versions if each.get("defaultVersion")), versions[0])
+    print(f"serving    {_tree(app, str(default['modelVersion']))}")
+    record = server.recorded(app)
+    if record and record.request != server.request(app, os.environ.get("GPU", "")):
+        print("settings   config.properties or GPU has changed since the start: `make redeploy`")
+    return 0
+
+
+def _vanished(app: Settings) -> str:
+    record = server.recorded(app)
+    if record is None:
+        return ""
+    return f": pid {record.pid} ended without `make stop`; `make redeploy` starts it again"
+
+
+def _version(described: dict[str, Any]) -> str:
+    """One version in a line: what it is, its workers, what is waiting."""
+    default = " (default)" if described.get("defaultVersion") else ""
+    workers = ", ".join(_worker(each) for each in described.get("workers", [])) or "no worker"
+    queue = described.get("jobQueueStatus", {})
+    return (
+        f"{described['modelVersion']}{default}: {workers}"
+        f" · {queue.get('pendingRequests', 0)} waiting"
+    )
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    device = f"GPU {worker['gpuUsage'].split('::')[0]}" if worker.get("gpu") else "CPU"
+    memory = worker.get("memoryUsage", 0) or _memory(worker.get("pid"))
+    return (
+        f"worker {worker['id']} {str(worker['status']).lower()}"
+        f" (pid {worker.get('pid')}, {device}, {memory / 2**20:.0f} MiB)"
+    )
+
+
+def _memory(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+    except psutil.Error:
+        return 0
+
+
+def _tree(app: Settings, served: str | None) -> str:
+    """The served version against the tree's: the same, or which files have changed since."""
+    try:
+        packed = package.contents(app)
+    except Fault as fault:
+        return f"{served or 'nothing'}; the tree cannot be packed: {fault}"
+    if served is None:
+        built = package.built_version(app.archive)
+        state = "is built" if built == packed.version else f"is not built (archive: {built})"
+        return f"{packed.version} {state}"
+    if served == packed.version:
+        return f"{served} = your tree"
+    changed = ", ".join(package.changed(app, packed, served)) or "the tree"
+    return f"{served}, {changed} changed since: `make redeploy`"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+if __name__ == "__main__":
+    run("status", main)

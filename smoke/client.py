@@ -1,0 +1,171 @@
+"""One model behind HTTP: a sample goes in, its answer or its failure comes out."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError
+
+from smoke import jsonl
+from smoke.fault import Fault, Unanswered
+from smoke.samples import Sample
+
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 60.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says: its label, and how sure it is."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that brought no answer.
+
+    Attributes:
+        message: the server's own words, or what is wrong with them.
+        status: the HTTP status; None if no response came.
+        request_id: the server's `x-request-id`, to be looked for in its logs.
+    """
+
+    message: str
+    status: int | None = None
+    request_id: str | None = None
+
+    def __str__(self) -> str:
+        status = "" if self.status is None else f"{self.status} "
+        request_id = f" (x-request-id {self.request_id})" if self.request_id else ""
+        return f"{status}{self.message}{request_id}"
+
+
+Reply = Answer | Failure
+
+
+class Client:
+    """Asks one model, from as many threads as it has connections.
+
+    Args:
+        url: the model, such as `http://127.0.0.1:8080/predictions/reviews`.
+        token: sent as `Authorization: Bearer TOKEN`, if given.
+        connections: how many are kept alive: one for each thread that asks.
+        read_seconds: how long a request may take.
+
+    Raises:
+        Fault: the URL or the token cannot be sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        connections: int = 1,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        self.url = url
+        self._timeout = (CONNECT_SECONDS, read_seconds)
+        self._session = _session(url, connections)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
+        try:
+            # Prepared once and copied: that halves what requests adds to each call.
+            self._request = self._session.prepare_request(
+                requests.Request("POST", url, headers=headers)
+            )
+        except requests.RequestException as error:
+            raise Fault(f"{url}: cannot be asked ({error})", "correct the URL or token") from error
+
+    def ask(self, sample: Sample) -> Reply:
+        """Send a sample; of several labels in the answer, the one with the highest score counts.
+
+        Raises:
+            Unanswered: nothing listens at the URL.
+        """
+        body = {"text": sample.text}
+        if sample.text_pair is not None:
+            body["text_pair"] = sample.text_pair
+        response = self.post(json.dumps(body).encode(), "application/json")
+        return response if isinstance(response, Failure) else _reply(response)
+
+    def post(self, body: bytes, content_type: str) -> requests.Response | Failure:
+        """Send any body; the response is one of status 200.
+
+        Raises:
+            Unanswered: nothing listens at the URL.
+        """
+        request = self._request.copy()
+        request.prepare_body(body, None)
+        request.headers["Content-Type"] = content_type
+        try:
+            response = self._session.send(request, timeout=self._timeout, allow_redirects=False)
+        except requests.ReadTimeout:
+            return Failure(f"no answer within {self._timeout[1]:g} s")
+        except requests.ConnectionError as error:
+            # urllib3 gives up like this only while connecting; later the server was there.
+            if isinstance(error.args[0], MaxRetryError):
+                raise Unanswered(
+                    f"nothing answers at {self.url}",
+                    "start the server with `make redeploy`, or correct URL=",
+                ) from error
+            return Failure("the connection broke before the answer came")
+        except requests.RequestException as error:
+            return Failure(f"the answer cannot be read ({error})")
+        return response if response.status_code == 200 else _failure(response, _words(response))
+
+
+def _session(url: str, connections: int) -> requests.Session:
+    """A session that has looked for proxies and certificates in the environment, once.
+
+    With `trust_env` on, requests looks again for each call, and lets a .netrc replace the token.
+    A proxy cannot reach our own loopback.
+    """
+    session = requests.Session()
+    found = session.merge_environment_settings(url, {}, None, None, None)
+    session.verify = found["verify"]
+    session.proxies = {} if urlsplit(url).hostname in LOOPBACK else found["proxies"]
+    session.trust_env = False
+    adapter = HTTPAdapter(pool_maxsize=connections)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _reply(response: requests.Response) -> Reply:
+    try:
+        content = json.loads(response.content)
+    except ValueError:
+        return _failure(response, f"not JSON: {_words(response)}")
+    answers = content if isinstance(content, list) else [content]
+    if not answers or not all(_is_answer(each) for each in answers):
+        return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
+    best = max(answers, key=lambda each: each["score"])
+    return Answer(best["label"], float(best["score"]))
+
+
+def _is_answer(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and jsonl.TEXT.fits(value.get("label"))
+        and jsonl.NUMBER.fits(value.get("score"))
+    )
+
+
+def _failure(response: requests.Response, message: str) -> Failure:
+    return Failure(message, response.status_code, response.headers.get("x-request-id"))
+
+
+def _words(response: requests.Response) -> str:
+    """What the server says: TorchServe's `message` where there is one, else the body."""
+    text = response.content.decode("utf-8", "replace").strip()
+    try:
+        content: Any = json.loads(text)
+    except ValueError:
+        content = None
+    message = content.get("message") if isinstance(content, dict) else None
+    return message if isinstance(message, str) else text or response.reason or "no words"

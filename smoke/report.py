@@ -1,0 +1,88 @@
+"""The difference to the goldens, as a person reads it."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from smoke.client import Answer
+from smoke.compare import Comparison, Verdict
+from smoke.terminal import cells, escape, fit, pad, paint
+
+TAGS = {
+    Verdict.FAILED: ("failed", "red"),
+    Verdict.CHANGED: ("label", "red"),
+    Verdict.DRIFTED: ("score", "yellow"),
+    Verdict.NEW: ("new", "yellow"),
+}
+PLURALS = {Verdict.CHANGED: "labels changed", Verdict.DRIFTED: "scores drifted"}
+ID_COLUMNS = 32
+TAG_COLUMNS = 8
+MESSAGE_COLUMNS = 300
+
+
+def differences(comparisons: Iterable[Comparison], width: int, colour: bool) -> list[str]:
+    """The lines on every sample that is not the same, the worst verdict first.
+
+    Args:
+        width: columns to cut the samples' texts to.
+    """
+    order = list(Verdict)
+    shown = [each for each in comparisons if each.verdict is not Verdict.SAME]
+    shown.sort(key=lambda each: order.index(each.verdict))
+    id_columns = max((min(cells(each.sample.id), ID_COLUMNS) for each in shown), default=0)
+    return [line for each in shown for line in _lines(each, id_columns, width, colour)]
+
+
+def summary(verb: str, comparisons: Sequence[Comparison], seconds: float, colour: bool) -> str:
+    """One line on all samples: verdicts, time taken in `seconds`, and how often the truth."""
+    count = Counter(each.verdict for each in comparisons)
+    verdicts = [
+        _counted(count[each], each)
+        for each in (Verdict.SAME, *TAGS)
+        if count[each] or each is Verdict.SAME
+    ]
+    times = sorted(each.seconds for each in comparisons)
+    parts = [
+        *verdicts,
+        f"{len(comparisons)} samples in {seconds:.2f} s"
+        f" (p50 {_milliseconds(times, 0.5)}, p95 {_milliseconds(times, 0.95)})",
+    ]
+    known = [each.is_true for each in comparisons if each.is_true is not None]
+    if known:
+        parts.append(f"truth {sum(known)}/{len(known)}")
+    right = count[Verdict.SAME] == len(comparisons)
+    return paint(f"{verb}: {' · '.join(parts)}", "green" if right else "red", colour)
+
+
+def change(comparison: Comparison) -> str:
+    """From the golden, if there is one, to the reply, on one line."""
+    golden, reply = comparison.golden, comparison.reply
+    digits = 6 if comparison.verdict is Verdict.DRIFTED else 4
+    if isinstance(reply, Answer):
+        now = f"{escape(reply.label)} {reply.score:.{digits}f}"
+    else:
+        now = fit(escape(str(reply)), MESSAGE_COLUMNS)
+    return now if golden is None else f"{escape(golden.label)} {golden.score:.{digits}f} → {now}"
+
+
+def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) -> list[str]:
+    sample = comparison.sample
+    tag, hue = TAGS[comparison.verdict]
+    name = pad(fit(sample.id, ID_COLUMNS), id_columns)
+    truth = "" if sample.label is None else f" · truth {escape(sample.label)}"
+    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{name}  {change(comparison)}{truth}"
+    if comparison.verdict is Verdict.DRIFTED:
+        return [head]  # the text says nothing about a small difference
+    text = sample.text if sample.text_pair is None else f"{sample.text} | {sample.text_pair}"
+    margin = " " * TAG_COLUMNS
+    return [head, margin + paint(fit(escape(text), width - TAG_COLUMNS), "dim", colour)]
+
+
+def _counted(number: int, verdict: Verdict) -> str:
+    return f"{number} {verdict.value if number == 1 else PLURALS.get(verdict, verdict.value)}"
+
+
+def _milliseconds(times: Sequence[float], quantile: float) -> str:
+    """The quantile of sorted times in seconds, by nearest rank."""
+    value = 1000 * times[math.ceil(quantile * len(times)) - 1]
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"

@@ -1,0 +1,13 @@
+"""What `pytest smoke` runs."""
+
+import pytest
+
+from smoke.compare import Comparison, Verdict
+from smoke.report import change
+from smoke.samples import Sample
+
+
+def test_answers_as_accepted(sample: Sample, comparisons: dict[str, Comparison]) -> None:
+    comparison = comparisons[sample.id]
+    if comparison.verdict is not Verdict.SAME:
+        pytest.fail(f"{comparison.verdict.value}: {change(comparison)}", pytrace=False)

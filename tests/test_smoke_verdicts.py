@@ -1,0 +1,176 @@
+"""What an answer amounts to, and how that reads."""
+
+import io
+import sys
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from smoke import junit, report, terminal
+from smoke.client import Answer, Failure, Reply
+from smoke.compare import Comparison, Verdict, compare, orphans, verdict
+from smoke.golden import Golden
+from smoke.replies import Timed
+from smoke.samples import Sample
+
+GOLDEN = Golden("a", "good", 0.5)
+
+
+def comparison(
+    reply: Reply, golden: Golden | None = GOLDEN, sample: Sample | None = None
+) -> Comparison:
+    goldens = {} if golden is None else {golden.id: golden}
+    return compare([sample or Sample("a", "text")], goldens, [Timed(reply, 0.012)], 1e-4)[0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Answer("good", 0.5), Verdict.SAME),
+        (Answer("good", 0.5001), Verdict.SAME),
+        (Answer("good", 0.5001004), Verdict.SAME),
+        (Answer("good", 0.500102), Verdict.DRIFTED),
+        (Answer("good", 0.4998), Verdict.DRIFTED),
+        (Answer("good", float("nan")), Verdict.DRIFTED),
+        (Answer("bad", 0.5), Verdict.CHANGED),
+        (Failure("no"), Verdict.FAILED),
+    ],
+)
+def test_a_reply_is_judged_against_its_golden(reply: Reply, expected: Verdict) -> None:
+    assert verdict(GOLDEN, reply, 1e-4) is expected
+
+
+def test_a_score_is_the_same_as_its_rounded_golden_even_without_tolerance() -> None:
+    assert verdict(Golden("a", "good", 0.333333), Answer("good", 1 / 3), 0) is Verdict.SAME
+
+
+def test_an_answer_without_a_golden_is_new() -> None:
+    assert verdict(None, Answer("good", 0.5), 1e-4) is Verdict.NEW
+
+
+def test_a_failure_without_a_golden_is_a_failure() -> None:
+    assert verdict(None, Failure("no"), 1e-4) is Verdict.FAILED
+
+
+def test_a_golden_that_no_sample_has_is_an_orphan() -> None:
+    assert orphans([Sample("a", "")], ["b", "a"]) == ["b"]
+
+
+def test_accepting_keeps_a_golden_that_still_holds() -> None:
+    assert comparison(Answer("good", 0.50005)).accepted() == GOLDEN
+    assert comparison(Answer("good", 0.6000001)).accepted() == Golden("a", "good", 0.6)
+
+
+def test_failures_come_first_and_the_same_is_not_shown() -> None:
+    shown = report.differences(
+        [
+            comparison(Answer("good", 0.5)),
+            comparison(Answer("good", 0.9), None),
+            comparison(Answer("good", 0.6)),
+            comparison(Answer("bad", 0.5)),
+            comparison(Failure("Prediction failed", 503, "1234")),
+        ],
+        width=80,
+        colour=False,
+    )
+    assert shown == [
+        "failed  a  good 0.5000 → 503 Prediction failed (x-request-id 1234)",
+        "        text",
+        "label   a  good 0.5000 → bad 0.5000",
+        "        text",
+        "score   a  good 0.500000 → good 0.600000",
+        "new     a  good 0.9000",
+        "        text",
+    ]
+
+
+def test_a_text_takes_one_line_of_the_terminal_whatever_is_in_it() -> None:
+    for text in ("한국어 " * 50, "a\nb\t\x1b[2J\u202e" * 50, "e\u0301" * 200, "x" * 72):
+        sample = Sample("a", text)
+        _, line = report.differences(
+            [comparison(Answer("bad", 1), sample=sample)], width=80, colour=False
+        )
+        assert line.isprintable()
+        assert 78 <= terminal.cells(line) <= 80
+
+
+def test_ids_of_wide_characters_are_aligned() -> None:
+    shown = report.differences(
+        [
+            comparison(Answer("bad", 1), None, Sample("한국", "")),
+            comparison(Answer("bad", 1), None, Sample("abcdef", "")),
+        ],
+        width=80,
+        colour=False,
+    )
+    assert shown[0] == "new     한국    bad 1.0000"
+    assert shown[2] == "new     abcdef  bad 1.0000"
+
+
+def test_the_summary_counts_verdicts_times_and_the_truth() -> None:
+    comparisons = [
+        comparison(Answer("good", 0.5), sample=Sample("a", "", label="good")),
+        comparison(Answer("bad", 0.5), sample=Sample("a", "", label="good")),
+        comparison(Answer("bad", 0.5)),
+        comparison(Failure("no"), sample=Sample("a", "", label="good")),
+    ]
+    assert report.summary("smoke", comparisons, 0.414, colour=False) == (
+        "smoke: 1 same · 1 failed · 2 labels changed"
+        " · 4 samples in 0.41 s (p50 12 ms, p95 12 ms) · truth 1/2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tty", "no_color", "term", "expected"),
+    [
+        (True, "", "xterm", True),
+        (False, "", "xterm", False),
+        (True, "1", "xterm", False),
+        (True, "", "dumb", False),
+    ],
+)
+def test_colour_needs_a_terminal_that_has_it_and_no_no_color(
+    tty: bool, no_color: str, term: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: tty)
+    assert terminal.has_colour(stream) is expected
+
+
+def test_progress_is_silent_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal.Progress("smoke", 2) as progress:
+        progress(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_cleans_up_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with terminal.Progress("smoke", 2) as progress:
+        progress(1)
+    assert "smoke: 1 of 2" in stream.getvalue()
+    assert stream.getvalue().endswith(terminal.CLEAR_LINE)
+
+
+def test_junit_has_a_case_a_sample_and_holds_any_text() -> None:
+    hostile = Sample("<&>", "]]> \x00\x1b\ufffe\ud800 ü")
+    xml = junit.document(
+        [
+            comparison(Answer("good", 0.5)),
+            comparison(Answer("bad", 0.5), sample=hostile),
+            comparison(Failure("\x1bno", 503)),
+        ],
+        url="http://h/predictions/x",
+        seconds=1,
+    )
+    suite = ET.fromstring(xml)[0]  # noqa: S314 - written by the line above
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+    assert suite.find("properties/property[@name='url']") is not None
+    same, changed, failed = suite.findall("testcase")
+    assert len(same) == 0
+    assert changed.get("name") == "<&>"
+    assert changed.findtext("failure") == "]]>  ü"
+    assert failed.find("error") is not None
