@@ -24,7 +24,7 @@ if [[ $BUILT == "$VERSION" ]]; then
 fi
 
 build=$RUN/build
-trap 'rm -rf "$build"; rm -f "$to.aside"' EXIT
+at_exit 'rm -rf "$build"; rm -f "$to.aside"'
 rm -rf "$build"
 mkdir -p "$build/tmp" "$(dirname "$to")"
 cd "$APP"

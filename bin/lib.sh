@@ -26,7 +26,16 @@ begin() {
       exit 0
       ;;
   esac
+  # Without these, a script goes on after Ctrl-C if the command in front took it for itself.
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   [[ -x $VENV/bin/python ]] || die 2 "there is no environment in $VENV: run \`make setup\`"
+}
+
+# at_exit COMMAND: run it when the script ends, and let no second Ctrl-C cut it short.
+at_exit() {
+  # shellcheck disable=SC2064 # $1 is to be expanded now
+  trap "trap '' INT TERM; $1" EXIT
 }
 
 no_arguments() { (($# == 0)) || die 2 "takes no arguments, got \`$*\`: see $0 --help"; }

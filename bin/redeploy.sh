@@ -29,7 +29,11 @@ put_back() {
     [[ ! -e $previous ]] || mv -f "$previous" "$ARCHIVE"
   fi
 }
-trap 'put_back; say "interrupted: the archive is as before, and no server runs: \`make start\`"' EXIT
+give_up() {
+  put_back
+  say "interrupted: the archive is as before, and no server runs: \`make start\`"
+}
+at_exit give_up
 
 "$bin/stop.sh" >/dev/null # torchserve --stop
 stopped=$(clock)

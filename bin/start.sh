@@ -13,7 +13,7 @@ load_settings
 
 environment=$(loop launch)
 # A server that does not get ready, or whose start is interrupted, does not stay.
-trap '"$ROOT/bin/stop.sh" >/dev/null' EXIT
+at_exit '"$ROOT/bin/stop.sh" >/dev/null'
 
 run=$RUN
 (

@@ -7,6 +7,7 @@ however it ended. A server that is launched must not inherit it: bin/start.sh cl
 
 import fcntl
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,8 @@ def main() -> int:
     os.environ["PYTHONPATH"] = os.environ.pop("USER_PYTHONPATH", "")
     if not os.environ["PYTHONPATH"]:
         del os.environ["PYTHONPATH"]
+    # Python ignores it, and a command would inherit that.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - the script itself, no shell wanted
 
 

@@ -5,6 +5,7 @@ own run link, a path that no other app has. A pid alone is never trusted; pid an
 kept in the run folder, so that a server that vanished can be told from one that was stopped.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from smoke.samples import Sample
 # The JVM closes its ports and ends its workers first, within about 0.1 s of SIGTERM; then netty
 # waits 2 s and more for connections that can no longer come.
 GRACE_SECONDS = 0.5
+KILL_SECONDS = 5.0
 START_SECONDS = 300.0
 
 
@@ -103,20 +105,26 @@ def end(app: Settings) -> int:
 
     Returns:
         the number of processes that had to be killed.
+
+    Raises:
+        Fault: a process outlives its kill.
     """
+    killed = 0
     staying = _outlast(family(app), GRACE_SECONDS)
-    for process in staying:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    immortal = _outlast(staying, 5.0)
-    if immortal:
-        raise Fault(
-            f"pid {immortal[0].pid} of the server does not end", "look at it with `ps`, then again"
-        )
+    deadline = time.monotonic() + KILL_SECONDS
+    while staying:
+        if time.monotonic() > deadline:
+            pid = staying[0].pid
+            raise Fault(f"pid {pid} of the server does not end", f"see `ps {pid}`, then again")
+        for process in staying:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        killed += len(staying)
+        _outlast(staying, KILL_SECONDS)
+        # A JVM starts a worker again that died, and may have done so in its last moment.
+        staying = family(app)
     _sweep(app)
-    return len(staying)
+    return killed
 
 
 def _outlast(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:

@@ -10,6 +10,9 @@ from smoke import arguments, fault
 from smoke.client import Client, Failure
 from smoke.fault import Fault
 
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+
 
 def predict(given: Namespace) -> int:
     """Send what was given, as the bytes it is: the handler judges it.
@@ -18,9 +21,10 @@ def predict(given: Namespace) -> int:
         0 if the model answered, 1 if the server said something else.
     """
     body, content_type = _body(given)
+    if given.top_k is not None:
+        body, content_type = _with_top_k(body, content_type, given.top_k), JSON
     found = arguments.find(given)
-    query = "" if given.top_k is None else f"?top_k={given.top_k}"
-    response = Client(f"{found.url}{query}", found.token).post(body, content_type)
+    response = Client(found.url, found.token).post(body, content_type)
     if isinstance(response, Failure):
         print(f"predict: {response}: see why with `make logs`", file=sys.stderr)
         return 1
@@ -30,13 +34,25 @@ def predict(given: Namespace) -> int:
 
 def _body(given: Namespace) -> tuple[bytes, str]:
     """The bytes to send, and their content type."""
-    text = "text/plain; charset=utf-8"
     if given.file is not None:
-        json_file = given.file.suffix.lower() == ".json"
-        return _read(given.file), "application/json" if json_file else text
+        return _read(given.file), JSON if given.file.suffix.lower() == ".json" else TEXT
     if given.text == "-":
-        return sys.stdin.buffer.read(), text
-    return os.fsencode(given.text), text
+        return sys.stdin.buffer.read(), TEXT
+    return os.fsencode(given.text), TEXT
+
+
+def _with_top_k(body: bytes, content_type: str, top_k: int) -> bytes:
+    """The same input as JSON that also says `top_k`: TorchServe drops the query of predictions.
+
+    Raises:
+        Fault: the input is not UTF-8, or not JSON where it should be, so it cannot carry more.
+    """
+    try:
+        content = json.loads(body) if content_type == JSON else body.decode()
+    except ValueError as error:
+        raise Fault(f"the input cannot be sent with --top-k ({error})", "mend the input") from None
+    carrier = content if isinstance(content, dict) else {"data": content}
+    return json.dumps({**carrier, "top_k": top_k}).encode()
 
 
 def _read(path: Path) -> bytes:

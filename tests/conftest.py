@@ -1,0 +1,30 @@
+"""Apps for the tests that run the real TorchServe."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_app import TinyApp
+
+
+@pytest.fixture
+def tiny_app(tmp_path: Path) -> Iterator[TinyApp]:
+    """An app in a folder with a space and a letter beyond ASCII; nothing of it runs afterwards."""
+    app = TinyApp(tmp_path / "a b é")
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyApp]:
+    """An app that was deployed once and serves; tests that use it leave it so."""
+    app = TinyApp(tmp_path_factory.mktemp("served") / "a b é")
+    try:
+        code, out, err = app.run("redeploy")
+        assert code == 0, out + err
+        yield app
+    finally:
+        app.close()

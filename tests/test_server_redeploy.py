@@ -1,0 +1,221 @@
+"""The promises of a cold redeploy, kept against the real server."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loop import server
+from tests.tiny_app import TinyApp
+
+pytestmark = pytest.mark.server
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def interrupt(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Ctrl-C: SIGINT to the whole group in the foreground."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_an_edit_is_served_after_a_redeploy_and_the_budget_is_printed(served: TinyApp) -> None:
+    pid = served.pid
+    served.replace("stars", "stars!")
+    code, out, err = served.run("redeploy")
+    assert code == 0, err
+    assert "total" in out
+    assert served.pid != pid
+    assert str((served.ask() or {})["label"]).endswith("stars!")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("import torch\n", "import torch\nimport no_such_module\n", "No module named 'no_such_mod"),
+        ('context.system_properties["model_dir"]', 'context["x"]', "handler.py:7 in initialize"),
+        ("return [self.answer", "return [self.answr", "handler.py:12 in <listcomp>"),
+    ],
+    ids=["import", "initialize", "predict"],
+)
+def test_a_handler_that_fails_is_refused_with_its_cause_and_the_old_one_serves_again(
+    served: TinyApp, old: str, new: str, cause: str
+) -> None:
+    before = served.ask()
+    archive = served.archive.read_bytes()
+    handler = (served.folder / "handler.py").read_text(encoding="utf-8")
+    served.replace(old, new)
+    code, _, err = served.run("redeploy")
+    served.write("handler.py", handler)
+    assert code == 4
+    assert cause in err
+    assert "what was serving before serves again" in err
+    assert served.archive.read_bytes() == archive
+    assert served.ask() == before
+
+
+def test_a_syntax_error_touches_nothing_and_names_its_line(served: TinyApp) -> None:
+    pid, handler = served.pid, (served.folder / "handler.py").read_text(encoding="utf-8")
+    served.replace("return [self.answer(", "return [self.answer((")
+    code, _, err = served.run("redeploy")
+    served.write("handler.py", handler)
+    assert code == 4
+    assert "handler.py:12" in err
+    assert served.pid == pid
+
+
+def test_settings_that_cannot_work_touch_nothing(served: TinyApp) -> None:
+    pid = served.pid
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        served.write_config(f"grpc_inference_port={port}")
+        code, _, err = served.run("redeploy")
+    served.write_config()
+    assert code == 4
+    assert f"port {port} is taken by pid {os.getpid()}" in err
+    assert served.run("redeploy", GPU="7")[0] == 4
+    assert served.pid == pid
+
+
+def test_the_old_server_answers_while_the_archive_is_built_and_survives_ctrl_c(
+    served: TinyApp,
+) -> None:
+    pid, handler = served.pid, (served.folder / "handler.py").read_text(encoding="utf-8")
+    archive = served.archive.read_bytes()
+    served.replace("asked", "was asked")
+    process = served.popen("redeploy")
+    wait_for(lambda: (served.settings.run / "build" / "tmp").exists())
+    code, _ = interrupt(process)
+    served.write("handler.py", handler)
+    assert code != 0
+    assert served.pid == pid
+    assert served.ask() is not None
+    assert served.archive.read_bytes() == archive
+    assert [each.name for each in served.archive.parent.glob("*.aside")] == []
+
+
+def test_ctrl_c_while_the_new_server_starts_leaves_the_old_archive_and_nothing_running(
+    served: TinyApp,
+) -> None:
+    pid, handler = served.pid, (served.folder / "handler.py").read_text(encoding="utf-8")
+    archive = served.archive.read_bytes()
+    served.replace("asked", "was asked")
+    process = served.popen("redeploy")
+    wait_for(lambda: served.pid not in (None, pid))
+    code, err = interrupt(process)
+    served.write("handler.py", handler)
+    assert code != 0
+    assert "no server runs" in err
+    assert served.archive.read_bytes() == archive
+    assert server.family(served.settings) == []
+    assert served.run("status")[0] == 3
+    code, out, err = served.run("start")
+    assert code == 0, out + err
+
+
+def test_two_redeploys_at_once_are_one_after_the_other(served: TinyApp) -> None:
+    served.replace("asked", "was then asked")
+    first = served.popen("redeploy")
+    wait_for(lambda: (served.settings.run / "build" / "tmp").exists())
+    second = served.popen("redeploy")
+    assert first.wait(timeout=60) == 0
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert f"waiting for redeploy (pid {first.pid}" in err
+    assert "nothing has changed" in out
+    first.communicate()
+
+
+def test_a_server_that_was_killed_is_reported_and_comes_back_without_orphans(
+    served: TinyApp,
+) -> None:
+    family = server.family(served.settings)
+    pid = served.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: served.pid is None)
+    code, out, _ = served.run("status")
+    assert code == 3
+    assert f"pid {pid} ended without `make stop`" in out
+    assert served.run("predict", "x")[0] == 3
+    assert served.run("redeploy")[0] == 0
+    assert served.ask() is not None
+    assert not any(process.is_running() for process in family)
+
+
+def test_stop_means_gone_within_a_second_with_its_workers(served: TinyApp) -> None:
+    family = server.family(served.settings)
+    assert len(family) >= 2
+    began = time.monotonic()
+    code, out, _ = served.run("stop")
+    assert code == 0
+    assert "gone" in out
+    assert not any(process.is_running() and process.status() != "zombie" for process in family)
+    assert list((served.settings.run / "tmp").iterdir()) == []
+    # Not a figure for speed: the JVM by itself takes 3 s and more.
+    assert time.monotonic() - began < 2.5
+    assert served.run("stop") == (0, "not running\n", "")
+
+
+def test_a_pid_file_that_names_a_stranger_harms_nobody(served: TinyApp) -> None:
+    stranger = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        pid_file = served.settings.run / "tmp" / ".model_server.pid"
+        pid_file.write_text(str(stranger.pid), encoding="ascii")
+        assert served.run("stop")[0] == 0
+        assert stranger.poll() is None
+        pid_file.write_text("", encoding="ascii")
+        code, _, err = served.run("start")
+        assert code == 0, err
+        pid_file.write_text(str(stranger.pid), encoding="ascii")
+        assert served.run("stop")[0] == 0
+        assert stranger.poll() is None
+        assert served.pid is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_two_apps_run_side_by_side_and_stopping_one_leaves_the_other(
+    served: TinyApp, tmp_path: Path
+) -> None:
+    other = TinyApp(tmp_path / "other é")
+    try:
+        assert served.run("redeploy")[0] == 0
+        assert other.run("redeploy")[0] == 0
+        assert other.run("stop")[0] == 0
+        assert served.ask() is not None
+        assert psutil.pid_exists(served.pid or 0)
+    finally:
+        other.close()
+
+
+def test_a_first_deploy_that_fails_leaves_no_server(tiny_app: TinyApp) -> None:
+    tiny_app.replace("import torch\n", "import torch\nimport no_such_module\n")
+    code, _, err = tiny_app.run("redeploy")
+    assert code == 4
+    assert "no_such_module" in err
+    assert tiny_app.pid is None
+    assert server.family(tiny_app.settings) == []
+
+
+def test_without_a_checkpoint_nothing_starts_and_the_cure_is_named(tiny_app: TinyApp) -> None:
+    (tiny_app.folder / "torch_model" / "model.safetensors").unlink()
+    code, _, err = tiny_app.run("redeploy")
+    assert code == 4
+    assert "no weights in" in err
+    assert "make model" in err
