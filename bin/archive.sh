@@ -34,7 +34,8 @@ mkdir -p "$build/tmp" "$(dirname "$to")"
 cd "$APP"
 # A private TMPDIR: the archiver empties the folder $TMPDIR/NAME, whoever owns it.
 TMPDIR=$build/tmp "$VENV/bin/torch-model-archiver" "${ARGUMENTS[@]}" \
-  --export-path "$build" --archive-format zip-store --force >&2
+  --export-path "$build" --archive-format zip-store --force >&2 ||
+  die 2 "torch-model-archiver failed, see above; no archive was touched"
 changed=$(find handler.py torch_model -newer "$build/tmp" -type f | head -n 1)
 [[ -z $changed ]] || die 2 "$APP/$changed changed while it was packed: run it again"
 mv -f "$build"/*.mar "$to.aside"

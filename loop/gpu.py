@@ -22,6 +22,11 @@ class Gpus:
     visible: str | None = None
 
 
+def requested() -> str:
+    """What GPU= asks for."""
+    return os.environ.get("GPU", "").strip() or "auto"
+
+
 def resolve(request: str) -> Gpus:
     """Turn a request into what the server is started with.
 
@@ -34,7 +39,6 @@ def resolve(request: str) -> Gpus:
     Raises:
         Fault: not of these forms, or a GPU that this machine does not have.
     """
-    request = request.strip() or "auto"
     if request == "cpu":
         return Gpus(number=0, visible="")
     if request == "auto":

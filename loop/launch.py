@@ -35,7 +35,7 @@ def main() -> int:
     With --check, only check, as if the app's server that may be running were stopped already.
     """
     app = settings.read(os.environ["APP"])
-    gpus = gpu.resolve(os.environ.get("GPU", "auto"))
+    gpus = gpu.resolve(gpu.requested())
     refuse_open_server(app)
     if "--check" in sys.argv:
         refuse_taken_ports(app, ours=ports_of_running(app))
@@ -173,7 +173,10 @@ def environment(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
 
 def threads(workers: int) -> int:
     """OpenMP threads of a worker, so that all workers together have one a core."""
-    return max(1, len(os.sched_getaffinity(0)) // max(1, workers))
+    # macOS binds no process to cores.
+    pinned = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if pinned else os.cpu_count() or 1
+    return max(1, cores // max(1, workers))
 
 
 if __name__ == "__main__":

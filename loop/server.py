@@ -18,7 +18,7 @@ from threading import Thread
 
 import psutil
 
-from loop import cause, package, settings
+from loop import cause, gpu, package, settings
 from loop.settings import Settings
 from smoke import atomic, endpoint, samples
 from smoke.client import Client, Failure, Reply
@@ -40,13 +40,15 @@ class Record:
         pid: of the JVM.
         created: when that process started, in seconds since the epoch.
         version: of the archive that it serves.
-        request: hash of config.properties and GPU=, to tell when they have changed since.
+        config: hash of config.properties at the start, to tell when it has changed since.
+        gpu: what GPU= asked for.
     """
 
     pid: int
     created: float
     version: str
-    request: str
+    config: str
+    gpu: str
 
 
 def recorded(app: Settings) -> Record | None:
@@ -183,7 +185,8 @@ def note_start(app: Settings) -> psutil.Process:
         process.pid,
         process.create_time(),
         package.built_version(app.archive) or "unknown",
-        request(app, os.environ.get("GPU", "")),
+        config_hash(app),
+        gpu.requested(),
     )
     _write_json(app, "server.json", asdict(record))
     key_file = str(app.key_file) if app.tokens else None
@@ -195,9 +198,9 @@ def _write_json(app: Settings, name: str, content: dict[str, object]) -> None:
     atomic.write(app.run / name, (json.dumps(content) + "\n").encode())
 
 
-def request(app: Settings, gpu: str) -> str:
-    """What was asked for at a start beside the archive, as one hash."""
-    return package.digest(app.config.read_bytes() + gpu.encode())[:12]
+def config_hash(app: Settings) -> str:
+    """The hash of the app's config.properties as it is now."""
+    return package.digest(app.config.read_bytes())
 
 
 def wait_until_answered(app: Settings, process: psutil.Process) -> float:
@@ -306,7 +309,7 @@ def _unchanged(app: Settings) -> int:
     if (
         find(app) is None
         or record is None
-        or record.request != request(app, os.environ.get("GPU", ""))
+        or (record.config, record.gpu) != (config_hash(app), gpu.requested())
         or record.version != package.contents(app).version
     ):
         return 1

@@ -1,6 +1,7 @@
 """Is the server up, what does it serve, and is that what lies in the tree."""
 
 import os
+import re
 import time
 from typing import Any
 
@@ -31,8 +32,8 @@ def main() -> int:
     default = next((each for each in versions if each.get("defaultVersion")), versions[0])
     print(f"serving    {_tree(app, str(default['modelVersion']))}")
     record = server.recorded(app)
-    if record and record.request != server.request(app, os.environ.get("GPU", "")):
-        print("settings   config.properties or GPU has changed since the start: `make redeploy`")
+    if record and record.config != server.config_hash(app):
+        print("settings   config.properties has changed since the start: `make redeploy`")
     return 0
 
 
@@ -55,7 +56,9 @@ def _version(described: dict[str, Any]) -> str:
 
 
 def _worker(worker: dict[str, Any]) -> str:
-    device = f"GPU {worker['gpuUsage'].split('::')[0]}" if worker.get("gpu") else "CPU"
+    # "gpuId::0 utilization.gpu [%]::…", or "N/A".
+    gpu = re.search(r"gpuId::(\d+)", str(worker.get("gpuUsage")))
+    device = f"GPU {gpu[1]}" if gpu else "CPU"
     memory = worker.get("memoryUsage", 0) or _memory(worker.get("pid"))
     return (
         f"worker {worker['id']} {str(worker['status']).lower()}"

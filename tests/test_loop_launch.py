@@ -87,7 +87,6 @@ def test_only_the_apps_own_folder_may_be_registered_unless_the_user_says_else(
     ("request_", "number", "visible"),
     [
         ("auto", None, None),
-        ("", None, None),
         ("cpu", 0, ""),
         ("all", 2, "0,1"),
         ("1", 1, "1"),
@@ -102,7 +101,7 @@ def test_gpu_requests(
     assert gpu.resolve(request_) == gpu.Gpus(number, visible)
 
 
-@pytest.mark.parametrize("request_", ["2", "0,0", "gpu", "0, 1", "-1"])
+@pytest.mark.parametrize("request_", ["2", "0,0", "gpu", "0, 1", "-1", ""])
 def test_gpu_requests_that_cannot_be_met_are_refused(
     monkeypatch: pytest.MonkeyPatch, request_: str
 ) -> None:

@@ -95,9 +95,28 @@ def test_a_file_that_is_not_there_exits_2(
     assert "predict: /nowhere.txt: cannot be read" in capsys.readouterr().err
 
 
-def test_top_k_and_version_go_into_the_url(model: FakeModel) -> None:
-    assert ask("--top-k", "2", "--version", "1.0", "x") == 0
-    assert model.requests[0].path == "/predictions/reviews/1.0?top_k=2"
+def test_a_version_goes_into_the_url(model: FakeModel) -> None:
+    assert ask("--version", "1.0", "x") == 0
+    assert model.requests[0].path == "/predictions/reviews/1.0"
+
+
+def test_top_k_goes_into_a_json_body_since_the_query_would_be_dropped(
+    model: FakeModel, tmp_path: Path
+) -> None:
+    model.think = lambda request: Response(b"[]")
+    assert ask("--top-k", "2", "größer") == 0
+    assert json.loads(model.requests[0].body) == {"data": "größer", "top_k": 2}
+    file = tmp_path / "input.json"
+    file.write_text('{"text": "x", "text_pair": "y"}', encoding="utf-8")
+    assert ask("--top-k", "2", "-f", str(file)) == 0
+    assert json.loads(model.requests[1].body) == {"text": "x", "text_pair": "y", "top_k": 2}
+
+
+def test_top_k_for_an_input_that_cannot_carry_it_exits_2(model: FakeModel, tmp_path: Path) -> None:
+    file = tmp_path / "input.txt"
+    file.write_bytes(b"\xff")
+    assert ask("--top-k", "2", "-f", str(file)) == 2
+    assert not model.requests
 
 
 def test_an_error_exits_1_with_status_words_and_request_id(
