@@ -15,7 +15,7 @@ next=$ARCHIVE.next
 previous=$ARCHIVE.previous
 began=$(clock)
 
-if loop server unchanged; then exit 0; fi
+if loop ready unchanged; then exit 0; fi
 was_running=$(loop server running)
 loop launch --check || die 4 "refused: nothing was touched"
 

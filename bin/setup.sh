@@ -56,7 +56,7 @@ if [[ -x $VENV/bin/python ]] && ! is_done "$constraints"; then
   # Other pins: every part is to be installed anew.
   rm -f "$VENV"/.done-*
 fi
-"$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_environment
+[[ -e $VENV/.done-serve.txt ]] || make_environment
 install_part serve "torch, TorchServe, transformers and Java (several minutes, once)"
 install_part backbone "the default model's backbone"
 for part in "$@"; do

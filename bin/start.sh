@@ -28,5 +28,5 @@ run=$RUN
     --ts-config "$run/config.properties" --model-store "$run/model_store"
 ) </dev/null >"$RUN/logs/console.log" 2>&1 9>&-
 
-loop server ready
+loop ready
 trap - EXIT
