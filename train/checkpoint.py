@@ -1,11 +1,10 @@
 """An app's `torch_model/`: replaced whole, and never when someone else made it.
 
-`.run/model.json` records the weights that this tool wrote, and what it made them from.
+A hidden file among the others records the weights that this tool wrote, and what it made them from.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from smoke.fault import Fault
 from train.folder import replaced
 
 WEIGHTS = "model.safetensors"
+RECORD = ".made-here.json"
 CLASS_NAMES = "index_to_name.json"
 
 
@@ -34,22 +34,19 @@ def folder(app: Path) -> Path:
     return app / "torch_model"
 
 
-def made_from(app: Path) -> str | None:
-    """What this tool made the app's checkpoint from; None where there is no checkpoint.
-
-    Raises:
-        Fault: there is one, and this tool did not make it.
-    """
+def is_foreign(app: Path) -> bool:
+    """Whether there is a checkpoint that this tool did not make."""
     checkpoint = folder(app)
     if not checkpoint.is_dir() or not any(checkpoint.iterdir()):
-        return None
-    record = _read(app)
-    if record is None or not _is(checkpoint / WEIGHTS, record):
-        raise Fault(
-            f"{checkpoint} holds a checkpoint that was not made here",
-            "move it away to have another one made",
-        )
-    return record.made_from
+        return False
+    record = _read(checkpoint)
+    return record is None or not _is(checkpoint / WEIGHTS, record)
+
+
+def made_from(app: Path) -> str | None:
+    """What this tool made the app's checkpoint from; None where there is none of its making."""
+    record = _read(folder(app))
+    return None if record is None or is_foreign(app) else record.made_from
 
 
 @contextmanager
@@ -57,38 +54,45 @@ def replacement(app: Path, source: str) -> Iterator[Path]:
     """Yield an empty folder that becomes the app's checkpoint, made from `source`.
 
     Class names that the user has put beside the old weights stay.
+
+    Raises:
+        Fault: there is a checkpoint that this tool did not make.
     """
     checkpoint = folder(app)
-    with replaced(checkpoint, _run(app)) as new:
+    refuse_foreign(app)
+    with replaced(checkpoint, app / ".run") as new:
         yield new
         if (checkpoint / CLASS_NAMES).exists():
             shutil.copy2(checkpoint / CLASS_NAMES, new)
-    weights = checkpoint / WEIGHTS
-    status = weights.stat()
-    record = Record(status.st_size, status.st_mtime_ns, _sha256(weights), source)
-    _write(app, record)
+        _write(new, source)
 
 
-def touch(app: Path) -> None:
-    """Let make see the checkpoint as newer than what it was made from."""
-    os.utime(folder(app) / "config.json")
+def refuse_foreign(app: Path) -> None:
+    """See that a new checkpoint would replace none of the user's.
+
+    Raises:
+        Fault: it would.
+    """
+    if is_foreign(app):
+        raise Fault(
+            f"{folder(app)} holds a checkpoint that was not made here",
+            "move it away to have another one made",
+        )
 
 
-def _run(app: Path) -> Path:
-    return app / ".run"
-
-
-def _read(app: Path) -> Record | None:
+def _read(checkpoint: Path) -> Record | None:
     try:
-        return Record(**json.loads((_run(app) / "model.json").read_text(encoding="utf-8")))
+        return Record(**json.loads((checkpoint / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _write(app: Path, record: Record) -> None:
-    aside = _run(app) / "model.json.new"
-    aside.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-    aside.replace(_run(app) / "model.json")
+def _write(checkpoint: Path, source: str) -> None:
+    weights = checkpoint / WEIGHTS
+    status = weights.stat()
+    record = Record(status.st_size, status.st_mtime_ns, _sha256(weights), source)
+    content = json.dumps(asdict(record), indent=2) + "\n"
+    (checkpoint / RECORD).write_text(content, encoding="utf-8")
 
 
 def _is(weights: Path, record: Record) -> bool:

@@ -77,7 +77,7 @@ def fit(app: Path, backbone: str, source: str, *, seed: int, tensorboard: bool) 
     started = time.monotonic()
     whole = backbone != DEFAULT
     if whole:
-        checkpoint.made_from(app)
+        checkpoint.refuse_foreign(app)
     weights = locate(backbone)
     data = load(source)
     set_seed(seed)

@@ -8,28 +8,32 @@ from train.backbone import locate, tokenizer
 
 
 def merge(app: Path) -> int:
-    """Make the app's checkpoint from its adapter, unless it is made already.
+    """Make the app's checkpoint from its adapter, unless it is made, or the user brought another.
 
     Raises:
-        Fault: there is no adapter, its backbone is not here, or the checkpoint is not ours.
+        Fault: there is no adapter, or its backbone is not here.
     """
-    present = checkpoint.made_from(app)
     target = checkpoint.folder(app)
+    if checkpoint.is_foreign(app):
+        _say(f"{target} holds a checkpoint of yours: it is left as it is")
+        return 0
+    present = checkpoint.made_from(app)
     if present is not None and not present.startswith("adapter "):
-        print(f"{target}: {present} fine-tuned whole; move it away to have the adapter's instead")
-        checkpoint.touch(app)
+        _say(f"{target} is {present}, fine-tuned whole: it is left as it is")
         return 0
     source = f"adapter {adapter.digest(app)}"
     _warn_of_changed_data(app)
     if present == source:
-        print(f"{target}: current")
-        checkpoint.touch(app)
         return 0
+    _say(f"making {target} from {adapter.backbone(app)} and {adapter.folder(app)}")
     backbone = locate(adapter.backbone(app))
     with checkpoint.replacement(app, source) as new:
         _write(backbone, app, new)
-    print(f"{target}: made from {adapter.backbone(app)} and {adapter.folder(app)}")
     return 0
+
+
+def _say(what: str) -> None:
+    print(f"model: {what}", file=sys.stderr)
 
 
 def _warn_of_changed_data(app: Path) -> None:
@@ -38,10 +42,7 @@ def _warn_of_changed_data(app: Path) -> None:
     folder = app / "data"
     own = learnt["source"] == folder.name and folder.is_dir()
     if own and data.digest(folder) != learnt["sha256"]:
-        print(
-            "model: data/ has changed since the adapter was trained: run make train",
-            file=sys.stderr,
-        )
+        _say("data/ has changed since the adapter was trained: run `make train`")
 
 
 def _write(backbone: str, app: Path, folder: Path) -> None:
