@@ -63,7 +63,7 @@ setup: ## Make the virtual environment: pinned packages and Java
 
 test: ## Run the toolkit's own tests (T="-k name" chooses)
 	@bin/setup.sh train dev
-	@$(BIN)/python -m pytest $(T)
+	@$(BIN)/python -m pytest --timeout 240 $(T)
 
 check: ## Lint, types and format of all code
 	@bin/setup.sh train dev

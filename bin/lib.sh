@@ -5,6 +5,7 @@ VERB=$(basename "$0" .sh)
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 APP=${APP:-$ROOT}
 VENV=${VENV:-$ROOT/.venv}
+[[ $VENV == /* ]] || VENV=$PWD/$VENV
 export VERB APP VENV
 
 say() { printf '%s: %s\n' "$VERB" "$*" >&2; }
