@@ -1,0 +1,154 @@
+"""Ready means answered: a real prediction, never /ping.
+
+TorchServe retries a failing load for five minutes, calls itself healthy meanwhile and lets
+predictions hang, so the logs are read for the failure while one request waits for its answer.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+import psutil
+
+from loop import cause, gpu, package, server, settings
+from loop.server import Record
+from loop.settings import Settings
+from smoke import atomic, endpoint, samples
+from smoke.client import Client, Failure, Reply
+from smoke.fault import Fault, Unanswered, run
+from smoke.samples import Sample
+
+START_SECONDS = 300.0
+
+
+def note_start(app: Settings) -> psutil.Process:
+    """Record the JVM that was just launched, and where it can be asked.
+
+    Raises:
+        Unanswered: it is gone already.
+    """
+    process = server.find(app)
+    if process is None:
+        raise Unanswered("TorchServe ended at once", cause.of_console(app))
+    record = Record(
+        process.pid,
+        process.create_time(),
+        package.built_version(app.archive) or "unknown",
+        server.config_hash(app),
+        gpu.requested(),
+    )
+    _write_json(app, "server.json", asdict(record))
+    key_file = str(app.key_file) if app.tokens else None
+    _write_json(app, "endpoint.json", {"url": app.inference_url, "key_file": key_file})
+    return process
+
+
+def _write_json(app: Settings, name: str, content: dict[str, object]) -> None:
+    atomic.write(app.run / name, (json.dumps(content) + "\n").encode())
+
+
+def wait_until_answered(app: Settings, process: psutil.Process) -> float:
+    """Wait for a real prediction, or for the news that there will be none.
+
+    TorchServe retries a failing load for five minutes, calls itself healthy meanwhile and lets
+    predictions hang, so the logs are read for the failure while one request waits for its answer.
+
+    Returns:
+        seconds from the process's start to the answer.
+
+    Raises:
+        Unanswered: with the root cause as the handler's worker told it.
+    """
+    replies: SimpleQueue[Reply] = SimpleQueue()
+    Thread(target=_ask, args=(app, replies), daemon=True).start()
+    deadline = time.monotonic() + START_SECONDS
+    for _ in _ticks(deadline):
+        try:
+            reply = replies.get(timeout=0.02)
+        except Empty:
+            reply = None
+        if isinstance(reply, Failure):
+            raise Unanswered(f"the model does not answer: {reply}", cause.of_model(app))
+        if reply is not None:
+            return time.time() - process.create_time()
+        if not process.is_running():
+            raise Unanswered("TorchServe ended before it answered", cause.of_console(app))
+        if cause.load_failed(app):
+            raise Unanswered("the model does not load", cause.of_model(app))
+    raise Unanswered(f"no answer within {START_SECONDS:.0f} s", cause.of_model(app))
+
+
+def _ticks(deadline: float) -> Iterator[None]:
+    """Tick until the deadline, with a sign of life on a terminal."""
+    started = time.monotonic()
+    live = sys.stderr.isatty()
+    while (now := time.monotonic()) < deadline:
+        if live:
+            print(f"\rstart: loading the model ({now - started:.0f} s)", end="", file=sys.stderr)
+        try:
+            yield
+        finally:
+            if live:
+                print("\r\033[K", end="", file=sys.stderr)
+
+
+def _ask(app: Settings, replies: SimpleQueue[Reply]) -> None:
+    """Ask one question as soon as the port is open, and put the reply."""
+    sample = _question(app)
+    while True:
+        try:
+            found = endpoint.find(app.app, None, None, None)
+            replies.put(Client(found.url, found.token, read_seconds=START_SECONDS).ask(sample))
+            return
+        except Fault:
+            # No key file yet, or no port yet.
+            time.sleep(0.02)
+
+
+def _question(app: Settings) -> Sample:
+    """The app's first sample, which its handler is known to understand; else any text."""
+    try:
+        return samples.read(app.app)[0]
+    except Fault:
+        return Sample("ready", "Are you ready?")
+
+
+def _ready(app: Settings) -> int:
+    seconds = wait_until_answered(app, note_start(app))
+    print(f"{app.inference_url} answers after {seconds:.1f} s")
+    return 0
+
+
+def _unchanged(app: Settings) -> int:
+    """Exit 0 if what is served is what a redeploy would serve, and it answers."""
+    record = server.recorded(app)
+    if (
+        server.find(app) is None
+        or record is None
+        or (record.config, record.gpu) != (server.config_hash(app), gpu.requested())
+        or record.version != package.contents(app).version
+    ):
+        return 1
+    try:
+        found = endpoint.find(app.app, None, None, None)
+        if isinstance(Client(found.url, found.token).ask(_question(app)), Failure):
+            return 1
+    except Fault:
+        return 1
+    print(f"nothing has changed: {app.inference_url} serves {record.version} already")
+    return 0
+
+
+def main() -> int:
+    """Wait until the server that was just launched answers; `unchanged`: see `_unchanged`."""
+    app = settings.read(os.environ["APP"])
+    return _unchanged(app) if "unchanged" in sys.argv else _ready(app)
+
+
+if __name__ == "__main__":
+    run(os.environ.get("VERB", "ready"), main)
