@@ -15,9 +15,12 @@ next=$ARCHIVE.next
 previous=$ARCHIVE.previous
 began=$(clock)
 
-if loop ready unchanged; then exit 0; fi
-was_running=$(loop server running)
-loop launch --check || die 4 "refused: nothing was touched"
+plan=$(loop plan) || die 4 "refused: nothing was touched"
+eval "$plan"
+if [[ -n $SERVING ]]; then
+  echo "nothing has changed: $NAME serves $SERVING already"
+  exit 0
+fi
 
 "$bin/archive.sh" --to "$next" || die 4 "refused: nothing was touched" # torch-model-archiver
 built=$(clock)
@@ -50,7 +53,7 @@ status=0
 trap - EXIT
 if ((status)); then
   put_back
-  if [[ -z $was_running ]]; then die 4 "the server did not come up"; fi
+  if [[ -z $RUNNING ]]; then die 4 "the server did not come up"; fi
   say "the new server did not come up: starting the previous archive again"
   "$bin/start.sh" >&2 || die 4 "the previous archive does not come up either: see \`make logs\`"
   die 4 "failed: what was serving before serves again"

@@ -6,7 +6,6 @@
 import os
 import shlex
 import shutil
-import sys
 from urllib.parse import urlsplit
 
 import javaproperties
@@ -30,20 +29,12 @@ DEFAULTS = {
 
 
 def main() -> int:
-    """Check that a server can be started, write its config, print its environment for bash.
-
-    With --check, only check, as if the app's server that may be running were stopped already.
-    """
+    """Check that a server can be started, write its config, print its environment for bash."""
     app = settings.read(os.environ["APP"])
-    gpus = gpu.resolve(gpu.requested())
-    refuse_open_server(app)
-    if "--check" in sys.argv:
-        refuse_taken_ports(app, ours=ports_of_running(app))
-        return 0
     if not app.archive.is_file():
         raise Fault(f"{app.archive} does not exist", "build it with `make archive`")
     server.clear(app)
-    refuse_taken_ports(app, ours=set())
+    gpus = check(app)
     set_logs_aside(app)
     write_effective_config(app, gpus)
     for name, value in environment(app, gpus).items():
@@ -51,6 +42,20 @@ def main() -> int:
     # TS_CONFIG_FILE would beat the command line.
     print("unset TS_CONFIG_FILE")
     return 0
+
+
+def check(app: Settings) -> gpu.Gpus:
+    """Check what can be known before a start, as if the app's own server were stopped already.
+
+    Returns:
+        the GPUs that the server may use.
+
+    Raises:
+        Fault: it cannot be started so, or must not be.
+    """
+    refuse_open_server(app)
+    refuse_taken_ports(app, ours=ports_of_running(app))
+    return gpu.resolve(gpu.requested())
 
 
 def refuse_open_server(app: Settings) -> None:

@@ -19,7 +19,7 @@ from loop import cause, gpu, package, server, settings
 from loop.server import Record
 from loop.settings import Settings
 from smoke import atomic, endpoint, samples
-from smoke.client import Client, Failure, Reply
+from smoke.client import Answer, Client, Failure, Reply
 from smoke.fault import Fault, Unanswered, run
 from smoke.samples import Sample
 
@@ -118,36 +118,21 @@ def _question(app: Settings) -> Sample:
         return Sample("ready", "Are you ready?")
 
 
-def _ready(app: Settings) -> int:
-    seconds = wait_until_answered(app, note_start(app))
-    print(f"{app.inference_url} answers after {seconds:.1f} s")
-    return 0
-
-
-def _unchanged(app: Settings) -> int:
-    """Exit 0 if what is served is what a redeploy would serve, and it answers."""
-    record = server.recorded(app)
-    if (
-        server.find(app) is None
-        or record is None
-        or (record.config, record.gpu) != (server.config_hash(app), gpu.requested())
-        or record.version != package.contents(app).version
-    ):
-        return 1
+def answers(app: Settings) -> bool:
+    """Whether the running server answers a real prediction now."""
     try:
         found = endpoint.find(app.app, None, None, None)
-        if isinstance(Client(found.url, found.token).ask(_question(app)), Failure):
-            return 1
+        return isinstance(Client(found.url, found.token).ask(_question(app)), Answer)
     except Fault:
-        return 1
-    print(f"nothing has changed: {app.inference_url} serves {record.version} already")
-    return 0
+        return False
 
 
 def main() -> int:
-    """Wait until the server that was just launched answers; `unchanged`: see `_unchanged`."""
+    """Wait until the server that was just launched answers."""
     app = settings.read(os.environ["APP"])
-    return _unchanged(app) if "unchanged" in sys.argv else _ready(app)
+    seconds = wait_until_answered(app, note_start(app))
+    print(f"{app.inference_url} answers after {seconds:.1f} s")
+    return 0
 
 
 if __name__ == "__main__":

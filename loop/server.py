@@ -183,14 +183,6 @@ def _owned(app: Settings) -> int:
     return 0
 
 
-def _running(app: Settings) -> int:
-    """Print the server's pid, or nothing."""
-    process = find(app)
-    if process is not None:
-        print(process.pid)
-    return 0
-
-
 def _gone(app: Settings) -> int:
     started = time.monotonic()
     end(app)
@@ -198,11 +190,7 @@ def _gone(app: Settings) -> int:
     return 0
 
 
-COMMANDS = {
-    "owned": _owned,
-    "gone": _gone,
-    "running": _running,
-}
+COMMANDS = {"owned": _owned, "gone": _gone}
 
 
 def main() -> int:
