@@ -7,10 +7,16 @@ SHELL := /bin/bash
 # A deploy, then the smoke test: never both at once.
 .NOTPARALLEL:
 
-export APP GPU VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA
+VARIABLES := APP GPU WARM VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA TEXT
+export $(VARIABLES)
+# As they were typed: a dollar sign in them is not make's.
+$(foreach name,$(VARIABLES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
 
 # What the virtual environment's tools are called by.
 BIN = "$${VENV:-.venv}"/bin
+
+# Not exported: an environment may have a VERSION of its own.
+VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
 ##@ The loop
 .PHONY: redeploy smoke accept predict
@@ -18,14 +24,13 @@ redeploy: setup model ## Build the archive, restart TorchServe on it, wait until
 	@bin/redeploy.sh
 
 smoke: setup ## Ask the samples and compare the answers with the goldens
-	@bin/smoke.sh
+	@bin/smoke.sh run $(VERSION_OPTION)
 
 accept: setup ## Make the answers the new goldens; review them in git
-	@bin/smoke.sh accept
+	@bin/smoke.sh accept $(VERSION_OPTION)
 
 predict: setup ## Ask about one text: make predict TEXT="…"
-	@bin/predict.sh -- "$$TEXT"
-export TEXT
+	@bin/predict.sh $(VERSION_OPTION) -- "$${TEXT:?say TEXT=…}"
 
 ##@ The server
 .PHONY: archive start stop status logs token
@@ -68,7 +73,6 @@ test: ## Run the toolkit's own tests (T="-k name" chooses)
 check: ## Lint, types and format of all code
 	@bin/setup.sh train dev
 	@bin/check.sh
-
 
 bench: setup model ## Time redeploy against the article's script (about 10 minutes)
 	@bin/bench.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Summary: Build the .mar, if what it is made of has changed
-# Usage: bin/archive.sh [--to FILE]
+# Usage: bin/archive.sh
 #
 # The archive's version is the content hash of all that is packed. It is built aside and renamed,
 # so a running server or a killed build never meets half an archive.
@@ -10,18 +10,12 @@ begin "$@"
 one_at_a_time "$@"
 load_settings
 to=$ARCHIVE
-if [[ ${1:-} == --to ]]; then
-  to=${2:?archive: --to needs a FILE}
-  shift 2
+if [[ ${1:-} == --next ]]; then
+  # For bin/redeploy.sh, which puts it into place once the server has stopped.
+  to=$ARCHIVE.next
+  shift
 fi
 no_arguments "$@"
-
-plan=$(loop package)
-eval "$plan"
-if [[ $BUILT == "$VERSION" ]]; then
-  say "nothing has changed: $(basename "$ARCHIVE") is $VERSION"
-  exit 0
-fi
 
 build=$RUN/build
 clear_away() {
@@ -31,13 +25,22 @@ clear_away() {
 at_exit clear_away
 rm -rf "$build"
 mkdir -p "$build/tmp" "$(dirname "$to")"
+touch "$build/began"
+
+plan=$(loop package)
+eval "$plan" # TREE, BUILT, FILES, ARGUMENTS
+if [[ $BUILT == "$TREE" ]]; then
+  say "nothing has changed: $(basename "$ARCHIVE") is $TREE"
+  exit 0
+fi
+
 cd "$APP"
 # A private TMPDIR: the archiver empties the folder $TMPDIR/NAME, whoever owns it.
 TMPDIR=$build/tmp "$VENV/bin/torch-model-archiver" "${ARGUMENTS[@]}" \
   --export-path "$build" --archive-format zip-store --force >&2 ||
   die 2 "torch-model-archiver failed, see above; no archive was touched"
-changed=$(find handler.py torch_model -newer "$build/tmp" -type f | head -n 1)
-[[ -z $changed ]] || die 2 "$APP/$changed changed while it was packed: run it again"
+changed=$(find "${FILES[@]}" -cnewer "$build/began")
+[[ -z $changed ]] || die 2 "changed while it was packed: ${changed//$'\n'/, }: run it again"
 mv -f "$build"/*.mar "$to.aside"
 mv -f "$to.aside" "$to"
-say "built $(basename "$ARCHIVE"), version $VERSION"
+say "built $(basename "$ARCHIVE"), version $TREE"

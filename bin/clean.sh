@@ -7,8 +7,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
 no_arguments "$@"
+one_at_a_time "$@"
 load_settings
 "$ROOT/bin/stop.sh"
-rm -rf "$APP/.run" "$ARCHIVE" "$ARCHIVE".{aside,next,previous} "$RUN"
+# All but the lock, on which another command may be waiting.
+find "$APP/.run" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
+rm -f "$ARCHIVE" "$ARCHIVE".{aside,next,served} "$RUN"
 find "$ROOT" -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 rm -rf "$ROOT"/.{pytest,mypy,ruff}_cache

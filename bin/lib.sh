@@ -19,6 +19,12 @@ die() {
 # The help of a command is the comment at its head.
 help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
+# Without this, a script goes on after Ctrl-C if the command in front took it for itself.
+end_on_signals() {
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
+
 # begin "$@": what each command does first.
 begin() {
   case ${1:-} in
@@ -27,9 +33,7 @@ begin() {
       exit 0
       ;;
   esac
-  # Without these, a script goes on after Ctrl-C if the command in front took it for itself.
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
+  end_on_signals
   [[ -x $VENV/bin/python ]] || die 2 "there is no environment in $VENV: run \`make setup\`"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Summary: Build the archive, restart TorchServe on it, wait until it answers
-# Usage: [GPU=auto|cpu|all|0,2] bin/redeploy.sh
+# Usage: [GPU=auto|cpu|all|0,2] [WARM=0] bin/redeploy.sh
 #
 # The old server answers until the new archive is whole. If the new one does not come up, its cause
 # is printed, the previous archive is put back and serves again, and the exit code is 4.
@@ -12,52 +12,65 @@ one_at_a_time "$@"
 load_settings
 bin=$ROOT/bin
 next=$ARCHIVE.next
-previous=$ARCHIVE.previous
 began=$(clock)
 
 plan=$(loop plan) || die 4 "refused: nothing was touched"
-eval "$plan"
+eval "$plan" # SERVING, RUNNING
 if [[ -n $SERVING ]]; then
   echo "nothing has changed: $NAME serves $SERVING already"
   exit 0
 fi
 
-"$bin/archive.sh" --to "$next" || die 4 "refused: nothing was touched" # torch-model-archiver
-built=$(clock)
-
-swapped=false
+# What answered last is put back, whatever happens from here on: its archive by a rename, so that
+# there is always one.
 put_back() {
-  if $swapped; then
-    rm -f "$ARCHIVE"
-    [[ ! -e $previous ]] || mv -f "$previous" "$ARCHIVE"
-  fi
+  rm -f "$next"
+  [[ -e $ARCHIVE.served && ! $ARCHIVE.served -ef $ARCHIVE ]] || return 0
+  ln -f "$ARCHIVE.served" "$ARCHIVE.aside" 2>/dev/null || cp -f "$ARCHIVE.served" "$ARCHIVE.aside"
+  mv -f "$ARCHIVE.aside" "$ARCHIVE"
 }
 give_up() {
   put_back
-  say "interrupted: the archive is as before, and no server runs: \`make start\`"
+  local state
+  state=$(loop server state)
+  [[ $state != no* ]] || loop warm stop
+  say "interrupted: the archive is as before, and $state"
 }
 at_exit give_up
 
+rm -f "$next"
+"$bin/archive.sh" --next || refused=$? # torch-model-archiver
+if [[ -n ${refused:-} ]]; then
+  ((refused < 128)) || exit "$refused"
+  trap - EXIT
+  die 4 "refused: nothing was touched"
+fi
+built=$(clock)
+
+export KEEP_WARM=1
 "$bin/stop.sh" >/dev/null # torchserve --stop
 stopped=$(clock)
 
-if [[ -e $next ]]; then
-  [[ ! -e $ARCHIVE ]] || mv -f "$ARCHIVE" "$previous"
-  swapped=true
-  mv -f "$next" "$ARCHIVE"
-fi
+[[ ! -e $next ]] || mv -f "$next" "$ARCHIVE"
 
 status=0
 "$bin/start.sh" || status=$? # torchserve --start --ncs
 ((status < 128)) || exit "$status"
-trap - EXIT
-if ((status)); then
+if ((status)) && [[ -z $RUNNING ]]; then
+  trap - EXIT
+  loop warm stop
+  die 4 "the server did not come up"
+elif ((status)); then
+  say "the new server did not come up: starting what answered before"
   put_back
-  if [[ -z $RUNNING ]]; then die 4 "the server did not come up"; fi
-  say "the new server did not come up: starting the previous archive again"
-  "$bin/start.sh" >&2 || die 4 "the previous archive does not come up either: see \`make logs\`"
+  again=0
+  "$bin/start.sh" --as-served >&2 || again=$?
+  ((again < 128)) || exit "$again"
+  trap - EXIT
+  ((again == 0)) || die 4 "what answered before does not come up either"
   die 4 "failed: what was serving before serves again"
 fi
-done=$(clock)
+trap - EXIT
+ended=$(clock)
 printf 'archive %s · stop %s · start %s · total %s\n' "$(seconds $((built - began)))" \
-  "$(seconds $((stopped - built)))" "$(seconds $((done - stopped)))" "$(seconds $((done - began)))"
+  "$(seconds $((stopped - built)))" "$(seconds $((ended - stopped)))" "$(seconds $((ended - began)))"

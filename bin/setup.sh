@@ -47,14 +47,28 @@ install_part() {
 case ${1:-} in
   -h | --help) help && exit 0 ;;
 esac
+end_on_signals
 for part in "$@"; do
   [[ $part == train || $part == dev ]] || die 2 "there is no part $part: say train or dev"
 done
 
 constraints=$ROOT/requirements/constraints.txt
-if [[ -x $VENV/bin/python ]] && ! is_done "$constraints"; then
-  # Other pins: every part is to be installed anew.
-  rm -f "$VENV"/.done-*
+all_done() {
+  local part
+  for part in constraints serve backbone "$@"; do
+    is_done "$ROOT/requirements/$part.txt" || return 1
+  done
+  [[ -e $VENV/.done-aot ]]
+}
+if all_done "$@"; then exit 0; fi
+
+# One set-up of an environment at a time; bash holds what this Python locks.
+exec 8>"$VENV.lock"
+"${PYTHON:-python3}" -c 'import fcntl; fcntl.flock(8, fcntl.LOCK_EX)'
+
+if ! is_done "$constraints"; then
+  # Other pins, perhaps another Java: every part is to be made anew.
+  rm -f "$VENV"/.done-* "$VENV/torchserve.aot"
 fi
 [[ -e $VENV/.done-serve.txt ]] || make_environment
 install_part serve "torch, TorchServe, transformers and Java (several minutes, once)"
@@ -62,9 +76,9 @@ install_part backbone "the default model's backbone"
 for part in "$@"; do
   install_part "$part" "what $part needs"
 done
-is_done "$constraints" || note_done "$constraints"
-
-if [[ ! -e $VENV/torchserve.aot ]]; then
+if [[ ! -e $VENV/.done-aot ]]; then
   say "recording TorchServe's classes, so that it starts in half the time"
-  loop jvm || true
+  loop jvm || true # Then it starts without; trying again at each run would cost more.
+  touch "$VENV/.done-aot"
 fi
+note_done "$constraints"

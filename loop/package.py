@@ -69,7 +69,14 @@ def contents(app: Settings) -> Contents:
     config = _optional(app.app / "model-config.yaml")
     requirements = _optional(app.app / "requirements.txt")
     packed = [each for each in (handler, *extra, config, requirements) if each is not None]
+    seen: dict[str, Path] = {}
     for each in packed:
+        if each.name in seen:
+            raise Fault(
+                f"{seen[each.name]} and {each} would be one file in the archive",
+                "rename or remove one",
+            )
+        seen[each.name] = each
         if "," in each.name:
             raise Fault(f"{each}: the archiver takes a comma for the next file", "rename it")
     return Contents(handler, extra, config, requirements, _hashes(app, packed))
@@ -169,7 +176,9 @@ def main() -> int:
     packed = contents(app)
     check_handler(packed.handler)
     remember(app, packed)
-    print(f"VERSION={packed.version}")
+    files = [packed.handler, *packed.extra, packed.config, packed.requirements]
+    print(f"TREE={packed.version}")
+    print(f"FILES=({shlex.join(str(each) for each in files if each is not None)})")
     print(f"BUILT={shlex.quote(built_version(app.archive) or '')}")
     print(f"ARGUMENTS=({shlex.join(arguments(app, packed))})")
     return 0

@@ -2,7 +2,7 @@
 
 import os
 
-from loop import gpu, launch, package, ready, server, settings
+from loop import launch, package, ready, server, settings
 from loop.settings import Settings
 from smoke.fault import run
 
@@ -17,7 +17,9 @@ def main() -> int:
     running = server.find(app)
     serving = _served_already(app) if running else None
     if serving is None:
-        launch.check(app)
+        gpus = launch.check(app)
+        # It imports while the archive is built and the old server stops.
+        launch.warm_up(app, gpus)
     print(f"SERVING={serving or ''}")
     print(f"RUNNING={running.pid if running else ''}")
     return 0
@@ -26,8 +28,9 @@ def main() -> int:
 def _served_already(app: Settings) -> str | None:
     """The version that is served, if a redeploy would serve no other and it answers."""
     record = server.recorded(app)
-    wanted = (package.contents(app).version, server.config_hash(app), gpu.requested())
-    if record is None or (record.version, record.config, record.gpu) != wanted:
+    if record is None or record.version != package.contents(app).version:
+        return None
+    if launch.started_with(app) != launch.request(app):
         return None
     return record.version if ready.answers(app) else None
 

@@ -4,6 +4,7 @@ TorchServe retries a failing load for five minutes, calls itself healthy meanwhi
 predictions hang, so the logs are read for the failure while one request waits for its answer.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -15,11 +16,11 @@ from threading import Thread
 
 import psutil
 
-from loop import cause, gpu, package, server, settings
+from loop import cause, package, server, settings
 from loop.server import Record
 from loop.settings import Settings
 from smoke import atomic, endpoint, samples
-from smoke.client import Answer, Client, Failure, Reply
+from smoke.client import Answer, Client, Failure
 from smoke.fault import Fault, Unanswered, run
 from smoke.samples import Sample
 
@@ -34,13 +35,11 @@ def note_start(app: Settings) -> psutil.Process:
     """
     process = server.find(app)
     if process is None:
-        raise Unanswered("TorchServe ended at once", cause.of_console(app))
+        raise Unanswered("TorchServe ended at once", cause.of_frontend(app))
     record = Record(
         process.pid,
         process.create_time(),
         package.built_version(app.archive) or "unknown",
-        server.config_hash(app),
-        gpu.requested(),
     )
     _write_json(app, "server.json", asdict(record))
     key_file = str(app.key_file) if app.tokens else None
@@ -55,29 +54,23 @@ def _write_json(app: Settings, name: str, content: dict[str, object]) -> None:
 def wait_until_answered(app: Settings, process: psutil.Process) -> float:
     """Wait for a real prediction, or for the news that there will be none.
 
-    TorchServe retries a failing load for five minutes, calls itself healthy meanwhile and lets
-    predictions hang, so the logs are read for the failure while one request waits for its answer.
-
     Returns:
         seconds from the process's start to the answer.
 
     Raises:
         Unanswered: with the root cause as the handler's worker told it.
     """
-    replies: SimpleQueue[Reply] = SimpleQueue()
+    replies: SimpleQueue[Failure | None] = SimpleQueue()
     Thread(target=_ask, args=(app, replies), daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     for _ in _ticks(deadline):
-        try:
-            reply = replies.get(timeout=0.02)
-        except Empty:
-            reply = None
-        if isinstance(reply, Failure):
-            raise Unanswered(f"the model does not answer: {reply}", cause.of_model(app))
-        if reply is not None:
-            return time.time() - process.create_time()
+        with contextlib.suppress(Empty):
+            failure = replies.get(timeout=0.02)
+            if failure is None:
+                return time.time() - process.create_time()
+            raise Unanswered(f"the model does not answer: {failure}", cause.of_model(app))
         if not process.is_running():
-            raise Unanswered("TorchServe ended before it answered", cause.of_console(app))
+            raise Unanswered("TorchServe ended before it answered", cause.of_frontend(app))
         if cause.load_failed(app):
             raise Unanswered("the model does not load", cause.of_model(app))
     raise Unanswered(f"no answer within {START_SECONDS:.0f} s", cause.of_model(app))
@@ -97,17 +90,30 @@ def _ticks(deadline: float) -> Iterator[None]:
                 print("\r\033[K", end="", file=sys.stderr)
 
 
-def _ask(app: Settings, replies: SimpleQueue[Reply]) -> None:
-    """Ask one question as soon as the port is open, and put the reply."""
-    sample = _question(app)
+def _ask(app: Settings, replies: SimpleQueue[Failure | None]) -> None:
+    """Ask one question as soon as the port is open, and put what was wrong with the answer."""
     while True:
         try:
-            found = endpoint.find(app.app, None, None, None)
-            replies.put(Client(found.url, found.token, read_seconds=START_SECONDS).ask(sample))
+            replies.put(_failure(app))
             return
         except Fault:
             # No key file yet, or no port yet.
             time.sleep(0.02)
+
+
+def _failure(app: Settings) -> Failure | None:
+    """What is wrong with the answer to a question; None if it was answered, whatever it says.
+
+    The question is asked as smoke asks; a handler that knows no JSON gets its bare bytes.
+    """
+    found = endpoint.find(app.app, None, None, None)
+    client = Client(found.url, found.token, read_seconds=START_SECONDS)
+    sample = _question(app)
+    reply = client.ask(sample)
+    if isinstance(reply, Answer) or reply.status == 200:
+        return None
+    bare = client.post(sample.text.encode(), "application/octet-stream")
+    return reply if isinstance(bare, Failure) else None
 
 
 def _question(app: Settings) -> Sample:
@@ -121,15 +127,14 @@ def _question(app: Settings) -> Sample:
 def answers(app: Settings) -> bool:
     """Whether the running server answers a real prediction now."""
     try:
-        found = endpoint.find(app.app, None, None, None)
-        return isinstance(Client(found.url, found.token).ask(_question(app)), Answer)
+        return _failure(app) is None
     except Fault:
         return False
 
 
 def main() -> int:
     """Wait until the server that was just launched answers."""
-    app = settings.read(os.environ["APP"])
+    app = settings.as_started(settings.read(os.environ["APP"]))
     seconds = wait_until_answered(app, note_start(app))
     print(f"{app.inference_url} answers after {seconds:.1f} s")
     return 0

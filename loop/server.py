@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from loop import package, settings
+from loop import settings, warm
+from loop.process import is_alive, outlast
 from loop.settings import Settings
 from smoke.fault import Fault, Unanswered, run
 
@@ -33,15 +34,11 @@ class Record:
         pid: of the JVM.
         created: when that process started, in seconds since the epoch.
         version: of the archive that it serves.
-        config: hash of config.properties at the start, to tell when it has changed since.
-        gpu: what GPU= asked for.
     """
 
     pid: int
     created: float
     version: str
-    config: str
-    gpu: str
 
 
 def recorded(app: Settings) -> Record | None:
@@ -72,7 +69,7 @@ def _is_server(process: psutil.Process, app: Settings) -> bool:
             "org.pytorch.serve.ModelServer" in command
             and str(app.effective_config) in command
             and process.uids().real == os.getuid()
-            and _is_alive(process)
+            and is_alive(process)
         )
     except psutil.Error:
         return False
@@ -89,7 +86,7 @@ def _is_family(process: psutil.Process, app: Settings) -> bool:
             process.uids().real == os.getuid()
             and process.environ().get("TEMP") == str(app.tmp)
             and process.pid != os.getpid()
-            and _is_alive(process)
+            and is_alive(process)
         )
     except (psutil.Error, OSError):
         return False
@@ -105,7 +102,7 @@ def end(app: Settings) -> int:
         Fault: a process outlives its kill.
     """
     killed = 0
-    staying = _outlast(family(app), GRACE_SECONDS)
+    staying = outlast([*family(app), *warm.workers(app)], GRACE_SECONDS)
     deadline = time.monotonic() + KILL_SECONDS
     while staying:
         if time.monotonic() > deadline:
@@ -115,31 +112,11 @@ def end(app: Settings) -> int:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         killed += len(staying)
-        _outlast(staying, KILL_SECONDS)
+        outlast(staying, KILL_SECONDS)
         # A JVM starts a worker again that died, and may have done so in its last moment.
-        staying = family(app)
+        staying = [*family(app), *warm.workers(app)]
     _sweep(app)
     return killed
-
-
-def _outlast(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait until the processes have ended; those that have not, after so many seconds.
-
-    A zombie has ended: it is only waiting for a parent that may be slow to look.
-    """
-    deadline = time.monotonic() + seconds
-    while (alive := [each for each in processes if _is_alive(each)]) and (
-        time.monotonic() < deadline
-    ):
-        time.sleep(0.01)
-    return alive
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _sweep(app: Settings) -> None:
@@ -165,11 +142,6 @@ def clear(app: Settings) -> None:
         print(f"start: ended {killed} process(es) of a server that is gone", file=sys.stderr)
 
 
-def config_hash(app: Settings) -> str:
-    """The hash of the app's config.properties as it is now."""
-    return package.digest(app.config.read_bytes())
-
-
 def _owned(app: Settings) -> int:
     """Exit 0 and put the pid file right if the app's server runs; else say so and exit 3."""
     process = find(app)
@@ -190,7 +162,14 @@ def _gone(app: Settings) -> int:
     return 0
 
 
-COMMANDS = {"owned": _owned, "gone": _gone}
+def _state(app: Settings) -> int:
+    process = find(app)
+    running = f"the server still runs (pid {process.pid})" if process else "no server runs"
+    print(running)
+    return 0
+
+
+COMMANDS = {"owned": _owned, "gone": _gone, "state": _state}
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import javaproperties
+import yaml
 
 from smoke.fault import Fault, run
 
@@ -33,7 +34,10 @@ ADDRESSES = {
     "management_address": "http://127.0.0.1:8081",
     "metrics_address": "http://127.0.0.1:8082",
 }
-GRPC_PORTS = ("grpc_inference_port", "grpc_management_port")
+GRPC = {
+    "grpc_inference_port": "grpc_inference_address",
+    "grpc_management_port": "grpc_management_address",
+}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # Keys whose values are paths: TorchServe takes them relative to the folder that it was started in.
@@ -95,6 +99,11 @@ class Settings:
         return self.link / "config.properties"
 
     @property
+    def served_config(self) -> Path:
+        """The effective config of the last server that answered, as bin/start.sh keeps it."""
+        return self.link / "served.properties"
+
+    @property
     def tmp(self) -> Path:
         """The server's TMPDIR and TEMP: pid file, worker sockets, unpacked models."""
         return self.link / "tmp"
@@ -152,10 +161,23 @@ class Settings:
         """Whether the server asks for a token."""
         return not self.flag("disable_token_authorization")
 
-    @property
+    @cached_property
     def workers(self) -> int:
-        """Workers per model. TorchServe's default is one a core, each with a thread a core."""
-        return self.number("default_workers_per_model", 1)
+        """Workers of the model: what model-config.yaml says, else one.
+
+        TorchServe's own default is one a core, each with a thread a core.
+
+        Raises:
+            Fault: model-config.yaml cannot be read.
+        """
+        path = self.app / "model-config.yaml"
+        try:
+            config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise Fault(f"{path} cannot be read ({error})", "mend the file") from None
+        own = config if isinstance(config, dict) else {}
+        number = own.get("maxWorkers") or own.get("minWorkers")
+        return int(number or self.number("default_workers_per_model", 1))
 
     def flag(self, key: str, default: bool = False) -> bool:
         return self.properties.get(key, str(default)).strip().lower() == "true"
@@ -205,6 +227,15 @@ def read(app: str | os.PathLike[str]) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise Fault(f"{path} cannot be read ({error})", "save it as UTF-8 text") from None
     return _parse(folder, path, text)
+
+
+def as_started(app: Settings) -> Settings:
+    """The settings with which the app's server was started, whatever the user's file says now."""
+    try:
+        text = app.effective_config.read_text(encoding="ascii")
+    except OSError:
+        return app
+    return _parse(app.app, app.effective_config, text)
 
 
 def _parse(folder: Path, path: Path, text: str) -> Settings:

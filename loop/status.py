@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from loop import management, package, server, settings
+from loop import launch, management, package, server, settings, warm
 from loop.settings import Settings
 from smoke.fault import Fault, Unanswered, run
 
@@ -23,17 +23,19 @@ def main() -> int:
         return Unanswered.exit_code
     up = time.time() - process.create_time()
     print(f"server     running, pid {process.pid}, up {_duration(up)}")
-    for address in app.addresses:
+    started = settings.as_started(app)
+    wanted = launch.started_with(app)
+    if wanted and wanted.config != launch.request(app).config:
+        print("settings   config.properties has changed since the start: `make redeploy`")
+    for address in started.addresses:
         print(f"{address.key.removesuffix('_address'):10} {address.url}")
-    print(f"model      {app.inference_url}")
-    versions = management.versions(app)
+    print(f"model      {started.inference_url}")
+    print(f"warm       {warm.describe(app)}")
+    versions = management.versions(started)
     for version in versions:
         print(f"version    {_version(version)}")
     default = next((each for each in versions if each.get("defaultVersion")), versions[0])
     print(f"serving    {_tree(app, str(default['modelVersion']))}")
-    record = server.recorded(app)
-    if record and record.config != server.config_hash(app):
-        print("settings   config.properties has changed since the start: `make redeploy`")
     return 0
 
 

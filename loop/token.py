@@ -12,7 +12,8 @@ def main() -> int:
     kind = sys.argv[1] if len(sys.argv) > 1 else "inference"
     if kind not in ("inference", "management"):
         raise Fault(f"there is no {kind} token", "say inference or management")
-    for name, value in management.header(settings.read(os.environ["APP"]), kind).items():
+    app = settings.as_started(settings.read(os.environ["APP"]))
+    for name, value in management.header(app, kind).items():
         print(f"{name}: {value}")
     return 0
 

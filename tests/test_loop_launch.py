@@ -29,7 +29,7 @@ def app_of(folder: Path, *lines: str) -> settings.Settings:
 
 
 def effective(app: settings.Settings, request: str = "auto") -> dict[str, str]:
-    launch.write_effective_config(app, gpu.resolve(request))
+    launch.write_effective_config(app, launch.Request("hash", request))
     text = app.effective_config.read_text(encoding="ascii")
     return javaproperties.loads(text)
 
@@ -42,6 +42,18 @@ def test_a_server_open_to_the_network_without_tokens_is_refused(folder: Path) ->
     launch.refuse_open_server(app_of(folder, lines[1]))
 
 
+@pytest.mark.parametrize("key", ["grpc_inference_address", "grpc_management_address"])
+def test_grpc_that_is_open_without_tokens_is_refused_too(folder: Path, key: str) -> None:
+    app = app_of(folder, f"{key}=0.0.0.0", "disable_token_authorization=true")
+    with pytest.raises(Fault, match=rf"config\.properties:2: {key}=0.0.0.0 is open"):
+        launch.refuse_open_server(app)
+
+
+def test_variables_that_would_replace_what_was_checked_are_refused(folder: Path) -> None:
+    with pytest.raises(Fault, match=r"config\.properties:2: variables TS_"):
+        launch.refuse_open_server(app_of(folder, "enable_envvars_config=true"))
+
+
 def test_a_taken_port_names_its_line_and_its_holder(folder: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -50,7 +62,7 @@ def test_a_taken_port_names_its_line_and_its_holder(folder: Path) -> None:
         app = app_of(folder, f"metrics_address=http://127.0.0.1:{port}")
         message = rf"port {port} is taken by pid {os.getpid()} .* metrics_address in .*:2"
         with pytest.raises(Fault, match=message):
-            launch.refuse_taken_ports(app, ours=set())
+            launch.refuse_taken_ports(app, ours={8080, 8081})
         launch.refuse_taken_ports(app, ours={port, 8080, 8081})
 
 
@@ -122,7 +134,29 @@ def test_names_of_devices_that_would_abort_the_start_are_refused(
 def test_a_server_without_gpu_has_none_configured_and_none_visible(folder: Path) -> None:
     app = app_of(folder)
     assert effective(app, "cpu")["number_of_gpu"] == "0"
-    assert launch.environment(app, gpu.resolve("cpu"))["CUDA_VISIBLE_DEVICES"] == ""
+    assert launch.additions(app, gpu.resolve("cpu"))["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_what_a_server_was_started_with_is_known_whatever_the_file_says_now(folder: Path) -> None:
+    app = app_of(folder, "metrics_address=http://127.0.0.1:9")
+    launch.write_effective_config(app, launch.request(app))
+    now = app_of(folder, "metrics_address=http://127.0.0.1:10")
+    assert settings.as_started(now).addresses[2].port == 9
+    assert launch.started_with(now) != launch.request(now)
+    assert launch.started_with(app_of(folder, "metrics_address=http://127.0.0.1:9")) == (
+        launch.request(app)
+    )
+
+
+def test_the_servers_environment_has_nothing_of_ours(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "of another server")
+    monkeypatch.setenv("TS_CONFIG_FILE", "/other")
+    monkeypatch.setenv("MINE", "kept")
+    found = launch.environment(app_of(folder), gpu.Gpus())
+    assert found["MINE"] == "kept"
+    assert not found.keys() & set(launch.REMOVED)
 
 
 def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

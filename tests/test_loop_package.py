@@ -107,6 +107,12 @@ def test_an_archive_that_is_cut_short_counts_as_none(tmp_path: Path) -> None:
     assert package.built_version(archive) is None
 
 
+def test_two_files_that_would_be_one_in_the_archive_are_refused(app: settings.Settings) -> None:
+    (app.app / "torch_model" / "handler.py").write_text("pass\n", encoding="utf-8")
+    with pytest.raises(Fault, match=r"handler\.py and .*torch_model/handler\.py would be one file"):
+        package.contents(app)
+
+
 def test_the_archiver_gets_paths_that_no_comma_can_split(app: settings.Settings) -> None:
     packed = package.contents(app)
     words = package.arguments(app, packed)

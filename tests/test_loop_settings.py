@@ -69,6 +69,16 @@ def test_a_config_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
         settings.read(tmp_path)
 
 
+def test_workers_are_those_of_model_config_or_else_of_the_config(tmp_path: Path) -> None:
+    lines = ("load_models=a=a.mar", "default_workers_per_model=3")
+    assert write(tmp_path, *lines).workers == 3
+    (tmp_path / "model-config.yaml").write_text("minWorkers: 1\nmaxWorkers: 2\n", encoding="utf-8")
+    assert write(tmp_path, *lines).workers == 2
+    (tmp_path / "model-config.yaml").write_text("a: [\n", encoding="utf-8")
+    with pytest.raises(Fault, match=r"model-config\.yaml cannot be read"):
+        write(tmp_path, *lines).workers  # noqa: B018 - reading it is what fails
+
+
 def test_the_server_sees_the_run_folder_by_a_short_ascii_path(tmp_path: Path) -> None:
     folder = tmp_path / ("long é " * 12)
     folder.mkdir()

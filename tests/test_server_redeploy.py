@@ -76,6 +76,44 @@ def test_a_syntax_error_touches_nothing_and_names_its_line(served: TinyApp) -> N
     assert served.pid == pid
 
 
+def test_an_archive_that_never_answered_is_not_what_a_redeploy_goes_back_to(
+    served: TinyApp,
+) -> None:
+    before, handler = served.ask(), (served.folder / "handler.py").read_text(encoding="utf-8")
+    served.replace("import torch\n", "import torch\nimport no_such_module\n")
+    assert served.run("archive")[0] == 0
+    code, _, err = served.run("redeploy")
+    served.write("handler.py", handler)
+    assert code == 4
+    assert "what was serving before serves again" in err
+    assert served.ask() == before
+
+
+def test_settings_that_the_jvm_refuses_are_undone_for_the_server_that_comes_back(
+    served: TinyApp,
+) -> None:
+    served.write_config("vmargs=-XX:NoSuchOption")
+    code, _, err = served.run("redeploy")
+    served.write_config()
+    assert code == 4
+    assert "NoSuchOption" in err
+    assert "what was serving before serves again" in err
+    assert served.ask() is not None
+    assert "nothing has changed" in served.run("redeploy")[1]
+
+
+def test_a_file_that_changes_while_it_is_packed_is_noticed(served: TinyApp) -> None:
+    pid, handler = served.pid, (served.folder / "handler.py").read_text(encoding="utf-8")
+    served.replace("asked", "was asked")
+    process = served.popen("redeploy")
+    wait_for(lambda: (served.settings.run / "packed.json").stat().st_mtime > time.time() - 1)
+    served.write("handler.py", handler)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "changed while it was packed" in err
+    assert served.pid == pid
+
+
 def test_settings_that_cannot_work_touch_nothing(served: TinyApp) -> None:
     pid = served.pid
     with socket.socket() as other:
@@ -99,13 +137,17 @@ def test_the_old_server_answers_while_the_archive_is_built_and_survives_ctrl_c(
     served.replace("asked", "was asked")
     process = served.popen("redeploy")
     wait_for(lambda: (served.settings.run / "build" / "tmp").exists())
-    code, _ = interrupt(process)
+    code, err = interrupt(process)
     served.write("handler.py", handler)
-    assert code != 0
+    assert code == 130
+    assert f"the server still runs (pid {pid})" in err
     assert served.pid == pid
     assert served.ask() is not None
     assert served.archive.read_bytes() == archive
-    assert [each.name for each in served.archive.parent.glob("*.aside")] == []
+    assert {each.name for each in served.archive.parent.iterdir()} == {
+        "tiny.mar",
+        "tiny.mar.served",
+    }
 
 
 def test_ctrl_c_while_the_new_server_starts_leaves_the_old_archive_and_nothing_running(
@@ -118,7 +160,7 @@ def test_ctrl_c_while_the_new_server_starts_leaves_the_old_archive_and_nothing_r
     wait_for(lambda: served.pid not in (None, pid))
     code, err = interrupt(process)
     served.write("handler.py", handler)
-    assert code != 0
+    assert code == 130
     assert "no server runs" in err
     assert served.archive.read_bytes() == archive
     assert server.family(served.settings) == []

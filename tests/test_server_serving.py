@@ -6,10 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from loop import server
+from loop import launch, server
 from tests.tiny_app import ROOT, TinyApp
 
 pytestmark = pytest.mark.server
@@ -70,6 +69,20 @@ def test_status_says_that_settings_have_changed(served: TinyApp) -> None:
         served.write_config()
 
 
+def test_status_asks_the_running_server_whatever_the_file_says_now(served: TinyApp) -> None:
+    mine = served.ports[0]
+    served.ports[0] = 1
+    served.write_config()
+    served.ports[0] = mine
+    try:
+        code, out, _ = served.run("status")
+        assert code == 0
+        assert f"http://127.0.0.1:{mine}" in out
+        assert "config.properties has changed" in out
+    finally:
+        served.write_config()
+
+
 def test_a_second_redeploy_changes_nothing_and_says_so(served: TinyApp) -> None:
     pid = served.pid
     code, out, _ = served.run("redeploy")
@@ -93,8 +106,9 @@ def test_what_the_handler_prints_is_in_the_logs_once_and_at_once(served: TinyApp
     lines = [line for line in out.splitlines() if f"asked about {text}" in line]
     assert len(lines) == 1
     assert re.match(r"[\d:.]{12} tiny_\w{7}:9000 +INFO  asked about", lines[0])
-    records = [line for line in out.splitlines() if re.match(r"[\d:.]{12} ", line)]
-    assert len(set(records)) == len(records)
+    changes = [line for line in out.splitlines() if "State change" in line]
+    assert changes
+    assert len(set(changes)) == len(changes)
 
 
 def test_the_worker_gets_the_model_folder_and_nothing_of_the_toolkits(served: TinyApp) -> None:
@@ -107,8 +121,8 @@ def test_the_worker_gets_the_model_folder_and_nothing_of_the_toolkits(served: Ti
     first, _, rest = environment["PYTHONPATH"].partition(":")
     assert Path(first).parent == served.folder / ".run" / "tmp" / "models"
     assert str(ROOT) not in rest.split(":")
-    assert not {"LOOP_LOCK", "SETTINGS_OF", "MAKEFLAGS", "VERB"} & environment.keys()
-    assert environment["OMP_NUM_THREADS"] == str(psutil.cpu_count() or 1)
+    assert not environment.keys() & set(launch.REMOVED)
+    assert environment["OMP_NUM_THREADS"] == str(launch.threads(1))
 
 
 def test_smoke_is_red_without_goldens_green_with_them_and_red_when_a_label_changes(

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from loop import ports, server, settings
+from loop import ports, server, settings, warm
 from tests import tiny_checkpoints
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +83,9 @@ class TinyApp:
         return None if found is None else found.pid
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if k not in ("URL", "TOKEN", "MAKEFLAGS")}
+        kept = {
+            k: v for k, v in os.environ.items() if k not in ("URL", "TOKEN", "MAKEFLAGS", "WARM")
+        }
         return {**kept, "APP": str(self.folder), **more}
 
     def popen(self, verb: str, *words: str, **environment: str) -> subprocess.Popen[str]:
@@ -116,6 +118,7 @@ class TinyApp:
     def close(self) -> None:
         """Leave nothing running, whatever a test has done."""
         try:
+            warm.stop(self.settings)
             server.end(self.settings)
         finally:
             self.settings.link.unlink(missing_ok=True)

@@ -57,11 +57,11 @@ class Recipe:
     longest: int | None
     rank: int = 8
     batch_size: int = 16
-    softness: float = 0.6
+    softness: float = 0.8
     patience: int = 2
 
 
-LORA = Recipe(learning_rate=2e-3, epochs=3, longest=128)
+LORA = Recipe(learning_rate=1e-3, epochs=3, longest=128)
 WHOLE = Recipe(learning_rate=3e-5, epochs=3, longest=None)
 
 
@@ -143,6 +143,7 @@ def _load(
 
 def _with_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
     """Adapters on every attention and feed-forward projection; pooler and head in full."""
+    model.set_attn_implementation("eager")  # on a CPU a quarter faster in bfloat16 than the fused
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # a quarter of the time, and few steps over few weights need none
@@ -170,8 +171,11 @@ def _trainer(
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(
             run / "tensorboard" / time.strftime("%Y-%m-%d-%H%M%S")
         )
+    half = _computes_in_bfloat16()
     arguments = TrainingArguments(
         output_dir=str(run / "train"),
+        bf16=half,
+        use_cpu=half,
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
@@ -201,6 +205,11 @@ def _trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether training runs on a processor with instructions for it, which take half the time."""
+    return not torch.cuda.is_available() and torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 def _features(

@@ -1,0 +1,255 @@
+"""The warm process: it has imported everything once, and forks a worker for each that is asked for.
+
+    TorchServe ── stand-in ══ socket ══ zygote
+                      ╎ streams            │ fork
+                      ╰╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ worker
+
+A stand-in sends its three standard streams and waits. What passes over the socket:
+
+    fork, with the streams    from the stand-in
+    forked                    from the worker, in the moment before it becomes one
+    3, or -9                  from the zygote: the worker's exit code, or the signal it died by
+
+or, in place of the latter two, a sentence that says why there is no worker.
+
+One fate: the zygote kills the worker when the stand-in's end of the socket closes, and the kernel
+kills it when the zygote dies. The zygote has one thread and computes nothing, or a fork would not
+be safe.
+"""
+
+import contextlib
+import gc
+import importlib.machinery
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from loop import preload, worker
+from loop.fingerprint import changed, fingerprint
+from loop.worker import StandIn
+
+# Its arguments: the toolkit's folder, which is on the path for this one import, after everything
+# else; and the job, see `main`.
+BOOT = """
+import sys
+sys.path[:] = [*filter(None, sys.path), sys.argv[1]]
+from loop import zygote
+sys.path.pop()
+zygote.main()
+"""
+
+# Found on PYTHONPATH, they run when the interpreter starts.
+STARTUP_MODULES = {"sitecustomize", "usercustomize"}
+
+
+def main() -> None:
+    """Import, then serve; in a fork, be the worker.
+
+    The job, as JSON: `folder` for the log and the list of what is imported, `listener`, the number
+    of the socket, `modules` and `checkpoint` to preload (the latter may be null), `idle_seconds`.
+    """
+    job = json.loads(sys.argv[2])
+    folder = Path(job["folder"])
+    _write_to(folder / "log")
+    # Not every kernel or container has pidfds: better known now than after the first fork.
+    os.close(os.pidfd_open(os.getpid()))
+    began = time.monotonic()
+    preload.preload(job["modules"], job["checkpoint"] and Path(job["checkpoint"]))
+    if preload.cuda_is_initialised():
+        sys.exit("CUDA was initialised by an import: a fork could not use it")
+    _list_imported_files(folder / "imported")
+    log(f"imported {len(sys.modules)} modules in {time.monotonic() - began:.1f} s")
+
+    gc.collect()
+    # What is there now stays: without this, each fork's first collection would copy all of it.
+    gc.freeze()
+    standin = Zygote(socket.socket(fileno=job["listener"]), job["idle_seconds"]).serve()
+    if standin is not None:
+        runpy.run_path(standin.arguments[0], run_name="__main__")
+
+
+def _write_to(path: Path) -> None:
+    """Put the log in the place of the streams that this process began with.
+
+    Those were pipes, as TorchServe gives them to a worker, so that sys.stdout is made alike.
+    """
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, stream in enumerate((nothing, log, log)):
+        os.dup2(stream, number)
+    os.close(log)
+    os.close(nothing)
+
+
+def _list_imported_files(path: Path) -> None:
+    """For `loop.warm`, which asks whether any of them has been edited since."""
+    found = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    aside = path.with_suffix(".aside")
+    aside.write_text("\0".join(sorted(filter(os.path.isfile, found))), encoding="utf-8")
+    aside.replace(path)
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A worker, as the zygote sees it.
+
+    Attributes:
+        pid: its process, which stays as a zombie until its status has been read.
+        end: a pidfd, readable when it has ended.
+        connection: to its stand-in.
+    """
+
+    pid: int
+    end: int
+    connection: socket.socket
+
+
+class Zygote:
+    """Answers stand-ins until it has been idle for too long.
+
+    Args:
+        listener: the socket on which stand-ins ask.
+        idle_seconds: how long it stays when it has no worker.
+    """
+
+    def __init__(self, listener: socket.socket, idle_seconds: float) -> None:
+        self._fingerprint = fingerprint(worker.environment_of(os.getpid()))
+        self._imported = {name.partition(".")[0] for name in sys.modules} - {"loop"}
+        self._idle_seconds = idle_seconds
+        self._forks = 0
+        # poll, unlike epoll, keeps nothing in the kernel that a fork would share.
+        self._selector = selectors.PollSelector()
+        self._watch(listener, partial(self._accept, listener))
+
+    def serve(self) -> StandIn | None:
+        """Answer until the idle end.
+
+        Returns:
+            None in this process; in a fork, the stand-in whose worker it has become.
+        """
+        while events := self._selector.select(None if self._forks else self._idle_seconds):
+            for key, _ in events:
+                # An earlier event of this round may have ended what this one is about.
+                if self._selector.get_map().get(key.fd) is key:
+                    standin: StandIn | None = key.data()
+                    if standin is not None:
+                        return standin
+        log(f"no worker for {self._idle_seconds:.0f} s: the end")
+        return None
+
+    def _watch(self, source: socket.socket | int, then: Callable[[], StandIn | None]) -> None:
+        self._selector.register(source, selectors.EVENT_READ, then)
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        self._watch(connection, partial(self._answer, connection))
+
+    def _answer(self, connection: socket.socket) -> StandIn | None:
+        """Fork the worker that a stand-in asks for, or say why not."""
+        self._selector.unregister(connection)
+        streams: list[int] = []
+        try:
+            _, streams, *_ = socket.recv_fds(connection, 100, 3)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            standin = StandIn(struct.unpack("3i", credentials)[0], streams)
+            refusal = self._refusal(standin)
+            if not refusal:
+                return self._fork(standin, connection)
+            log(f"no worker for {standin.pid}: {refusal}")
+            tell(connection, refusal)
+        except OSError as error:
+            log(f"no worker for a stand-in: {error}")
+            connection.close()
+        finally:
+            for stream in streams:
+                os.close(stream)
+        return None
+
+    def _refusal(self, standin: StandIn) -> str:
+        """Why a fork would differ from an ordinary start; empty if it would not."""
+        if names := changed(self._fingerprint, fingerprint(standin.environment)):
+            return f"{', '.join(names)} changed after the warm process began"
+        if found := hiding(standin.python_path, self._imported | STARTUP_MODULES):
+            return f"{found} comes before a module that the warm process has imported"
+        return ""
+
+    def _fork(self, standin: StandIn, connection: socket.socket) -> StandIn | None:
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                worker.die_with(zygote)
+                self._let_go()
+                worker.take_over(standin)
+                connection.send(b"forked")
+                connection.close()
+            except Exception as error:
+                tell(connection, f"the fork failed: {error}")
+                # Never back into the zygote's loop.
+                os._exit(1)
+            return standin
+        fork = Fork(pid, os.pidfd_open(pid), connection)
+        self._watch(fork.connection, partial(self._kill, fork))
+        self._watch(fork.end, partial(self._bury, fork))
+        self._forks += 1
+        log(f"worker {pid} for {standin.pid}")
+        return None
+
+    def _let_go(self) -> None:
+        """In a fork: close all that is the zygote's."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+            else:
+                os.close(key.fd)
+
+    def _kill(self, fork: Fork) -> None:
+        """Its stand-in has gone, so a worker goes too."""
+        self._selector.unregister(fork.connection)
+        fork.connection.close()
+        signal.pidfd_send_signal(fork.end, signal.SIGKILL)
+
+    def _bury(self, fork: Fork) -> None:
+        """A worker has ended: tell its stand-in how."""
+        status = os.waitstatus_to_exitcode(os.waitpid(fork.pid, 0)[1])
+        log(f"worker {fork.pid} ended with {status}")
+        self._forks -= 1
+        self._selector.unregister(fork.end)
+        os.close(fork.end)
+        if fork.connection.fileno() != -1:
+            self._selector.unregister(fork.connection)
+            tell(fork.connection, str(status))
+
+
+def hiding(folders: Iterable[str], names: set[str]) -> str | None:
+    """What in the folders would be imported by one of the names, if anything."""
+    suffixes = tuple(importlib.machinery.all_suffixes())
+    for folder in filter(os.path.isdir, folders):
+        for entry in os.scandir(folder):
+            if entry.name.partition(".")[0] in names and (
+                entry.name.endswith(suffixes) or Path(entry.path, "__init__.py").exists()
+            ):
+                return entry.path
+    return None
+
+
+def tell(connection: socket.socket, message: str) -> None:
+    """Say a last word to a stand-in, which may have gone."""
+    with contextlib.suppress(OSError):
+        connection.send(message.encode(errors="replace")[:1000])
+    connection.close()
+
+
+def log(message: str) -> None:
+    """Write to the warm process's own log."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,608 @@
+"""Warm workers: forked in place of started, and nothing else about them differs."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from loop import fingerprint, settings, warm
+from loop.preload import MODULES
+from loop.process import is_alive, outlast
+from loop.settings import Settings
+
+# All that a worker can see of how it was started.
+PORTRAIT = """
+import gc, json, locale, logging, os, resource, signal, stat, sys, tempfile, threading
+names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+print(json.dumps({
+    "name": __name__,
+    "file": __file__,
+    "main": sys.modules["__main__"].__file__,
+    "argv": sys.argv,
+    "orig_argv": sys.orig_argv,
+    "executable": sys.executable,
+    "prefix": sys.prefix,
+    "path": sys.path,
+    "flags": str(sys.flags),
+    "environment": sorted([name, os.fsencode(value).hex()] for name, value in os.environ.items()),
+    "folder": os.getcwd(),
+    "umask": os.umask(0),
+    "limits": [resource.getrlimit(getattr(resource, name)) for name in names],
+    "cores": sorted(os.sched_getaffinity(0)),
+    "priority": os.getpriority(os.PRIO_PROCESS, 0),
+    "signals": [str(signal.getsignal(each)) for each in sorted(signal.valid_signals())],
+    "descriptors": [
+        [number, stat.S_IFMT(os.fstat(int(number)).st_mode)] for number in ("0", "1", "2")
+    ],
+    "open": len(os.listdir("/proc/self/fd")),
+    "streams": [
+        [stream.name, stream.mode, stream.encoding, stream.errors, stream.line_buffering,
+         stream.write_through, stream.seekable(), stream is original]
+        for stream, original in (
+            (sys.stdin, sys.__stdin__), (sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__)
+        )
+    ],
+    "input": sys.stdin.read(),
+    "locale": locale.setlocale(locale.LC_ALL),
+    "logging": [str(logging.root), logging.root.handlers],
+    "collector": [gc.isenabled(), gc.get_threshold()],
+    "threads": [thread.name for thread in threading.enumerate()],
+    "temporary": tempfile.gettempdir(),
+    "toolkit": [name for name in sys.modules if name.partition(".")[0] in ("loop", "smoke")],
+}))
+"""
+
+
+class Place:
+    """An app, and the means to start a worker of it as TorchServe would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = folder / "model é"
+        self.model.mkdir(parents=True)
+        app = folder / "app é"
+        app.mkdir()
+        (app / "config.properties").write_text("load_models=m=m.mar\n", encoding="utf-8")
+        self.app: Settings = settings.read(app)
+        settings.link_run_folder(self.app)
+        self.script = folder / "site packages" / "ts" / "model_service_worker.py"
+        self.script.parent.mkdir(parents=True)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LC_ALL": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self.app.tmp),
+            "TEMP": str(self.app.tmp),
+        }
+
+    def start(self, modules: tuple[str, ...] = ("json",), **options: Any) -> Path:
+        standin = warm.start(self.app, self.environment, modules, **options)
+        assert standin is not None
+        return standin
+
+    def command(self, python: Path | str, *arguments: str) -> dict[str, Any]:
+        """The arguments of Popen for a worker."""
+        path = ":".join([str(self.script.parents[2]), str(self.model)])
+        return {
+            "args": [str(python), str(self.script), *arguments],
+            "cwd": self.model,
+            "env": {**self.environment, "PYTHONPATH": path},
+        }
+
+    def run(self, python: Path | str, code: str, *arguments: str, **options: Any) -> Any:
+        """Run a worker to its end."""
+        self.script.write_text(code, encoding="utf-8")
+        given = {"input": b"", "capture_output": True, "timeout": 60} | options
+        return subprocess.run(**self.command(python, *arguments) | given)
+
+    def begin(self, python: Path | str, code: str) -> subprocess.Popen[bytes]:
+        """Start a worker, and wait until it has printed its first line."""
+        self.script.write_text(code, encoding="utf-8")
+        process = subprocess.Popen(
+            **self.command(python),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        return process
+
+    def log(self) -> str:
+        return (self.app.link / "warm" / "log").read_text(encoding="utf-8")
+
+    def standins(self) -> list[int]:
+        """The stand-ins that are connected, or are waiting for it, as the zygote's peers."""
+        listening = (self.app.link / "warm" / "socket").name
+        table = Path("/proc/net/unix").read_text(encoding="utf-8")
+        return [1 for line in table.splitlines() if listening in line and " 03 " not in line]
+
+    def zygote(self) -> psutil.Process:
+        (found,) = warm.find(self.app)
+        return found
+
+
+UNTIL_KILLED = "import time\nprint('up')\nwhile True: time.sleep(60)"
+UNTIL_TOLD = "print('up')\ninput()"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path / "a b é")
+    yield place
+    warm.stop(place.app)
+    place.app.link.unlink()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether something comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < deadline:
+        os.sched_yield()
+    return held
+
+
+def have_ended(*processes: psutil.Process) -> bool:
+    return not outlast(processes, 10.0)
+
+
+def reason(output: bytes) -> str:
+    """Why a worker was started the ordinary way, as the model's log tells it; empty if forked."""
+    first = output.decode().splitlines()[0]
+    return first if "imports everything anew" in first else ""
+
+
+def may_raise_limits() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE (24), as root mostly does outside a container."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> 24 & 1)
+
+
+# The same either way
+
+
+def test_a_forked_worker_sees_what_an_ordinary_one_sees(place: Place) -> None:
+    place.environment["ODD"] = os.fsdecode(b"\xff=\n")
+    standin = place.start()
+
+    def unlike_the_warm_process() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (500, 1000))
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.umask(0o027)
+        os.nice(3)
+
+    def portrait(python: Path | str) -> dict[str, Any]:
+        ran = place.run(
+            python,
+            PORTRAIT,
+            *("--a b", "", "é\n"),
+            input="hello é".encode(),
+            preexec_fn=unlike_the_warm_process,
+        )
+        assert ran.returncode == 0, ran.stderr.decode()
+        found: dict[str, Any] = json.loads(ran.stdout)
+        return found
+
+    assert portrait(standin) == portrait(sys.executable)
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 255])
+def test_the_exit_code_is_the_workers(place: Place, code: int) -> None:
+    assert place.run(place.start(), f"import sys; sys.exit({code})").returncode == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE])
+def test_a_death_by_a_signal_is_a_death_by_that_signal(place: Place, number: int) -> None:
+    code = f"import os, signal; signal.signal({number}, 0) if {number} != 9 else 0\n"
+    assert place.run(place.start(), code + f"os.kill(os.getpid(), {number})").returncode == -number
+
+
+def test_what_a_worker_writes_arrives_as_it_was_written(place: Place) -> None:
+    code = """
+import os, sys
+print("é", end="")
+sys.stdout.buffer.write(bytes(range(256)) * 4000)
+os.write(2, b"\\0err\\xff")
+"""
+    ran = place.run(place.start(), code)
+    assert ran.stdout == "é".encode() + bytes(range(256)) * 4000
+    assert ran.stderr == b"\0err\xff"
+
+
+def test_what_a_worker_closes_is_closed(place: Place) -> None:
+    code = "import os\nprint('up')\nos.close(1)\nos.close(2)\ninput()"
+    serving = place.begin(place.start(), code)
+    assert serving.stdout is not None
+    assert serving.stdout.read() == b""
+    assert serving.poll() is None
+    serving.communicate(b"end\n")
+    assert serving.returncode == 0
+
+
+def test_a_worker_has_nothing_open_that_is_the_warm_process_s_or_another_worker_s(
+    place: Place,
+) -> None:
+    standin = place.start()
+    other = place.begin(standin, UNTIL_TOLD)
+    # Seen before a garbage collection might close it.
+    code = "import os; print([n for n in range(64) if os.path.lexists(f'/proc/self/fd/{n}')])"
+    assert place.run(standin, code).stdout == b"[0, 1, 2]\n"
+    other.communicate(b"end\n")
+
+
+def test_exit_handlers_and_unfinished_threads_have_their_turn(place: Place) -> None:
+    code = """
+import atexit, threading
+atexit.register(print, "handler")
+threading.Thread(target=lambda: print("thread")).start()
+"""
+    assert place.run(place.start(), code).stdout.splitlines() == [b"thread", b"handler"]
+
+
+def test_workers_draw_different_random_numbers(place: Place) -> None:
+    standin = place.start(("random", "numpy.random"))
+    code = "import random, numpy; print(random.random(), numpy.random.random())"
+    (a, b), (c, d) = (place.run(standin, code).stdout.split() for _ in range(2))
+    assert a != c
+    assert b != d
+
+
+def test_a_module_beside_the_handler_may_have_the_name_of_one_of_ours(place: Place) -> None:
+    (place.model / "loop.py").write_text("mine = True", encoding="utf-8")
+    ran = place.run(place.start(), "import loop; print(loop.mine)")
+    assert ran.stdout == b"True\n"
+
+
+def test_what_is_no_worker_is_the_real_python(place: Place) -> None:
+    code = "import sys; print(sys.executable, sys.argv[1:])"
+    ran = subprocess.run([place.start(), "-c", code, "a b"], capture_output=True, check=True)
+    assert ran.stdout.decode() == f"{sys.executable} ['a b']\n"
+    assert warm.workers(place.app) == []
+
+
+def test_a_real_load_and_prediction_are_the_same_and_nothing_was_computed_before(
+    place: Place,
+) -> None:
+    """With all that is preloaded for a real server: it takes seconds."""
+    checkpoint = place.app.app / "torch_model"
+    checkpoint.mkdir()
+    config = {
+        "model_type": "bert",
+        "architectures": ["BertForSequenceClassification"],
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "vocab_size": 100,
+    }
+    (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    code = f"""
+import os, torch
+from transformers import AutoConfig, AutoModelForSequenceClassification as Auto
+torch.set_num_threads(2)
+print(torch.rand(1).item())
+if not os.path.exists("saved"):
+    Auto.from_config(AutoConfig.from_pretrained({str(checkpoint)!r})).save_pretrained("saved")
+model = Auto.from_pretrained("saved").eval()
+with torch.inference_mode():
+    print(model(torch.arange(90).reshape(1, 90)).logits.tolist())
+"""
+    # OpenBLAS's threads would do no harm: it ends them itself before a fork.
+    place.environment["OPENBLAS_NUM_THREADS"] = "1"
+    standin = place.start(MODULES)
+    ordinary = place.run(sys.executable, code)
+    forked = [place.run(standin, code) for _ in range(2)]
+    assert forked[0].returncode == 0, forked[0].stderr.decode()
+    drawn, logits = zip(*(ran.stdout.splitlines() for ran in (ordinary, *forked)), strict=True)
+    assert len(set(logits)) == 1
+    assert len(set(drawn)) == 3
+    assert place.zygote().num_threads() == 1
+    assert "Traceback" not in place.log()
+
+
+# When a fork would not be the same
+
+
+def test_a_changed_environment_means_an_ordinary_start_that_says_so(place: Place) -> None:
+    standin = place.start()
+    place.environment["OMP_NUM_THREADS"] = "7"
+    ran = place.run(standin, "import os; print(os.environ['OMP_NUM_THREADS'])")
+    assert reason(ran.stdout) == (
+        "This worker imports everything anew: "
+        "$OMP_NUM_THREADS changed after the warm process began."
+    )
+    assert ran.stdout.splitlines()[1] == b"7"
+
+
+def test_another_terminal_does_not_matter(place: Place) -> None:
+    standin = place.start()
+    place.environment |= {"TERM": "xterm", "SSH_TTY": "/dev/pts/1", "PWD": "/", "MAKELEVEL": "1"}
+    assert reason(place.run(standin, "print('up')").stdout) == ""
+    begun = place.zygote()
+    place.start()
+    assert place.zygote() == begun
+
+
+@pytest.mark.parametrize("name", ["json.py", "json/__init__.py", "sitecustomize.py"])
+def test_a_model_folder_that_hides_an_imported_module_means_an_ordinary_start(
+    place: Place, name: str
+) -> None:
+    standin = place.start()
+    hiding = place.model / name
+    hiding.parent.mkdir(exist_ok=True)
+    hiding.write_text("mine = True", encoding="utf-8")
+    ran = place.run(standin, f"import {name[:-3].split('/')[0]} as found; print(found.mine)")
+    assert str(place.model) in reason(ran.stdout)
+    assert ran.stdout.splitlines()[1] == b"True"
+
+
+def test_a_data_file_with_the_name_of_a_module_hides_nothing(place: Place) -> None:
+    standin = place.start()
+    (place.model / "json.txt").touch()
+    (place.model / "logging").mkdir()
+    assert reason(place.run(standin, "print('up')").stdout) == ""
+
+
+@pytest.mark.skipif(may_raise_limits(), reason="this user may raise every limit")
+def test_a_higher_limit_than_the_warm_process_may_set_means_an_ordinary_start(
+    place: Place,
+) -> None:
+    standin = place.start()
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    place.zygote().rlimit(psutil.RLIMIT_NOFILE, (files - 1, files - 1))
+    assert "the fork failed" in reason(place.run(standin, "print('up')").stdout)
+
+
+def test_no_warm_process_means_an_ordinary_start(place: Place) -> None:
+    standin = place.start()
+    warm.stop(place.app)
+    ran = place.run(standin, "print('up')", "a b")
+    assert "does not answer (Connection refused)" in reason(ran.stdout)
+    assert ran.stdout.splitlines()[1] == b"up"
+    assert warm.describe(place.app) == "none: the next worker imports everything anew"
+
+
+def test_an_import_that_fails_means_an_ordinary_start(place: Place) -> None:
+    standin = place.start(("there_is_no_such_module",))
+    assert reason(place.run(standin, "print('up')").stdout) != ""
+    assert "No module named 'there_is_no_such_module'" in place.log()
+
+
+def test_a_package_that_was_installed_since_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(tmp_path)])
+    before = fingerprint.fingerprint({})
+    (tmp_path / "peft-1.0.dist-info").mkdir()
+    now = fingerprint.fingerprint({})
+    assert fingerprint.changed(before, now) == ["the set of installed packages"]
+
+
+def test_there_are_no_warm_workers_on_another_system(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert warm.start(place.app, place.environment) is None
+
+
+# Waiting, replacing, ending
+
+
+def test_a_worker_that_comes_during_the_imports_waits_for_them(place: Place) -> None:
+    standin = place.start()
+    place.zygote().suspend()
+    with ThreadPoolExecutor() as pool:
+        run = pool.submit(place.run, standin, "print('up')")
+        assert eventually(lambda: bool(place.standins()))
+        place.zygote().resume()
+        assert run.result().stdout == b"up\n"
+
+
+def test_a_second_start_finds_the_first(place: Place) -> None:
+    place.start()
+    begun = place.zygote()
+    place.start()
+    assert place.zygote() == begun
+
+
+def test_of_two_starts_at_once_one_starts_it(place: Place) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        standins = {each.result() for each in [pool.submit(place.start) for _ in range(8)]}
+    assert len(standins) == 1
+    assert len(warm.find(place.app)) == 1
+    assert reason(place.run(standins.pop(), "print('up')").stdout) == ""
+
+
+def test_a_changed_environment_replaces_it(place: Place) -> None:
+    place.start()
+    old = place.zygote()
+    place.environment["HF_HOME"] = "/elsewhere"
+    standin = place.start()
+    assert have_ended(old)
+    assert reason(place.run(standin, "print('up')").stdout) == ""
+
+
+def test_a_checkpoint_of_another_architecture_replaces_it(place: Place) -> None:
+    place.start()
+    old = place.zygote()
+    (place.app.app / "torch_model").mkdir()
+    config = place.app.app / "torch_model" / "config.json"
+    config.write_text('{"model_type": "roberta"}', encoding="utf-8")
+    place.start()
+    assert place.zygote() != old
+
+
+def test_other_limits_replace_it(place: Place) -> None:
+    place.start()
+    old = place.zygote()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    standin = str(place.app.link / "warm" / "python")
+    code = (
+        "import os, resource, sys; from loop import settings, warm; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft} - 1, {hard} - 1)); "
+        "print(warm.start(settings.read(sys.argv[1]), os.environ, ('json',)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(place.app.app)],
+        env={**place.environment, "PYTHONPATH": str(settings.TOOLKIT)},
+        capture_output=True,
+        check=True,
+    )
+    assert ran.stdout.decode() == f"{standin}\n"
+    assert have_ended(old)
+
+
+def test_an_edit_of_an_imported_file_replaces_it(place: Place) -> None:
+    place.start()
+    imported = place.app.link / "warm" / "imported"
+    assert eventually(imported.is_file)
+    old = place.zygote()
+    edited = place.model / "edited.py"
+    edited.touch()
+    with imported.open("a", encoding="utf-8") as listed:
+        listed.write(f"\0{edited}")
+    place.start()
+    assert place.zygote() != old
+
+
+def test_one_that_is_replaced_keeps_its_workers_until_they_end(place: Place) -> None:
+    serving = place.begin(place.start(), UNTIL_TOLD)
+    old = place.zygote()
+    place.environment["HF_HOME"] = "/elsewhere"
+    standin = place.start()
+    assert len(warm.find(place.app)) == 2
+    assert serving.communicate(b"end\n")[0] == b""
+    assert serving.returncode == 0
+    place.start()
+    assert have_ended(old)
+    assert reason(place.run(standin, "print('up')").stdout) == ""
+
+
+def test_it_ends_when_it_has_been_idle(place: Place) -> None:
+    place.start(idle_seconds=0.05)
+    assert eventually(lambda: not warm.find(place.app))
+    assert "no worker for" in place.log()
+
+
+def test_it_is_not_idle_while_it_has_a_worker(place: Place) -> None:
+    standin = place.start(idle_seconds=0.3)
+    serving = place.begin(standin, UNTIL_TOLD)
+    zygote = place.zygote()
+    assert outlast([zygote], 0.6) == [zygote]
+    serving.communicate(b"end\n")
+    assert have_ended(zygote)
+
+
+def test_stop_leaves_nothing_running(place: Place) -> None:
+    serving = place.begin(place.start(), UNTIL_KILLED)
+    zygote, (worker,) = next(iter(warm.find(place.app).items()))
+    assert warm.stop(place.app) == 1
+    assert not is_alive(zygote)
+    assert not is_alive(worker)
+    assert serving.wait(10) == -signal.SIGKILL
+    assert warm.stop(place.app) == 0
+
+
+def test_idle_ones_can_be_ended_alone(place: Place) -> None:
+    serving = place.begin(place.start(), UNTIL_TOLD)
+    warm.end_idle(place.app)
+    assert len(warm.workers(place.app)) == 1
+    serving.communicate(b"end\n")
+    warm.end_idle(place.app)
+    assert warm.find(place.app) == {}
+
+
+def test_two_apps_have_one_each(place: Place, tmp_path: Path) -> None:
+    other = Place(tmp_path / "other")
+    try:
+        place.start()
+        other.start()
+        warm.stop(place.app)
+        assert is_alive(other.zygote())
+    finally:
+        warm.stop(other.app)
+        other.app.link.unlink()
+
+
+def test_nobody_else_can_ask_for_a_worker(place: Place) -> None:
+    place.start()
+    assert (place.app.link / "warm").stat().st_mode & 0o777 == 0o700
+
+
+def test_no_secret_of_the_environment_is_written_to_a_file(place: Place) -> None:
+    place.environment["HF_TOKEN"] = "hf_secret"
+    place.start()
+    assert eventually((place.app.link / "warm" / "imported").is_file)
+    for file in (place.app.link / "warm").iterdir():
+        assert not file.is_file() or b"hf_secret" not in file.read_bytes()
+
+
+def test_its_memory_is_told(place: Place) -> None:
+    place.start()
+    assert eventually((place.app.link / "warm" / "imported").is_file)
+    assert f"ready (pid {place.zygote().pid}, " in warm.describe(place.app)
+    assert " MiB)" in warm.describe(place.app)
+
+
+# One fate
+
+
+def test_a_worker_that_is_killed_takes_its_stand_in_along(place: Place) -> None:
+    serving = place.begin(place.start(), UNTIL_KILLED)
+    (worker,) = warm.workers(place.app)
+    worker.kill()
+    assert serving.communicate(timeout=10)[0] == b""
+    assert serving.returncode == -signal.SIGKILL
+
+
+def test_a_stand_in_that_is_killed_takes_its_worker_along(place: Place) -> None:
+    serving = place.begin(place.start(), UNTIL_KILLED)
+    (worker,) = warm.workers(place.app)
+    serving.kill()
+    # The end of the worker's output, not only of the stand-in's.
+    assert serving.communicate(timeout=10)[0] == b""
+    assert have_ended(worker)
+    assert is_alive(place.zygote())
+
+
+def test_a_warm_process_that_is_killed_takes_both_along(place: Place) -> None:
+    serving = place.begin(place.start(), UNTIL_KILLED)
+    (worker,) = warm.workers(place.app)
+    place.zygote().kill()
+    assert serving.communicate(timeout=10)[0] == b""
+    assert serving.returncode == -signal.SIGKILL
+    assert have_ended(worker)
+
+
+def test_the_fate_of_one_worker_is_not_that_of_another(place: Place) -> None:
+    standin = place.start()
+    first, second = place.begin(standin, UNTIL_KILLED), place.begin(standin, UNTIL_TOLD)
+    first.kill()
+    first.communicate(timeout=10)
+    assert second.poll() is None
+    second.communicate(b"end\n", timeout=10)
+    assert second.returncode == 0
+
+
+def test_a_stand_in_that_is_killed_while_it_waits_leaves_no_worker(place: Place) -> None:
+    standin = place.start()
+    place.zygote().suspend()
+    place.script.write_text(UNTIL_KILLED, encoding="utf-8")
+    waiting = subprocess.Popen(**place.command(standin))
+    assert eventually(lambda: bool(place.standins()))
+    waiting.kill()
+    waiting.wait(10)
+    place.zygote().resume()
+    assert reason(place.run(standin, "print('up')").stdout) == ""
+    assert eventually(lambda: not warm.workers(place.app))
