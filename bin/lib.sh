@@ -56,7 +56,6 @@ load_settings() {
   local resolved
   resolved=$(loop settings "$APP")
   eval "$resolved"
-  SETTINGS_OF=$APP
   export APP NAME ARCHIVE RUN SETTINGS_OF
 }
 

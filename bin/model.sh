@@ -8,4 +8,10 @@ set -euo pipefail
 begin "$@"
 no_arguments "$@"
 [[ -d $APP/adapter ]] || exit 0
+# Nothing is newer than what was made of it: not worth a start of Python.
+cd "$APP"
+made=torch_model/.made-here.json
+if [[ -e $made && -z $(find adapter data torch_model -newer "$made" -print 2>/dev/null) ]]; then
+  exit 0
+fi
 python -m train model --app "$APP"

@@ -35,8 +35,11 @@ def take(path: Path, verb: str) -> None:
 
 
 def main() -> int:
-    """Take the lock of APP, then become the command."""
-    take(settings.read(os.environ["APP"]).run / "lock", os.environ.get("VERB", "lock"))
+    """Take the lock of APP, then become the command, with the settings in its environment."""
+    app = settings.read(os.environ["APP"])
+    take(app.run / "lock", os.environ.get("VERB", "lock"))
+    settings.link_run_folder(app)
+    os.environ |= settings.for_shell(app)
     os.environ["LOOP_LOCK"] = str(DESCRIPTOR)
     os.environ["PYTHONPATH"] = os.environ.pop("USER_PYTHONPATH", "")
     if not os.environ["PYTHONPATH"]:

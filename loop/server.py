@@ -20,8 +20,8 @@ from loop.process import is_alive, outlast
 from loop.settings import Settings
 from smoke.fault import Fault, Unanswered, run
 
-# The JVM closes its ports and ends its workers first, within about 0.1 s of SIGTERM; then netty
-# waits 2 s and more for connections that can no longer come.
+# What requests in flight get to be answered. The JVM closes its ports within 20 ms of SIGTERM, and
+# then waits 2 s and more, with its workers, for connections that can no longer come.
 GRACE_SECONDS = 0.5
 KILL_SECONDS = 5.0
 
@@ -93,7 +93,7 @@ def _is_family(process: psutil.Process, app: Settings) -> bool:
 
 
 def end(app: Settings) -> int:
-    """Wait until the app's server is gone, kill what stays, and clear away what it left.
+    """Give requests in flight a moment, kill the app's server, and clear away what it left.
 
     Returns:
         the number of processes that had to be killed.
@@ -102,7 +102,8 @@ def end(app: Settings) -> int:
         Fault: a process outlives its kill.
     """
     killed = 0
-    staying = outlast([*family(app), *warm.workers(app)], GRACE_SECONDS)
+    _wait_for_answers(find(app))
+    staying = [*family(app), *warm.workers(app)]
     deadline = time.monotonic() + KILL_SECONDS
     while staying:
         if time.monotonic() > deadline:
@@ -117,6 +118,14 @@ def end(app: Settings) -> int:
         staying = [*family(app), *warm.workers(app)]
     _sweep(app)
     return killed
+
+
+def _wait_for_answers(server: psutil.Process | None) -> None:
+    """Wait until a server that is ending has no connection left, but no longer than the grace."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    with contextlib.suppress(psutil.Error):
+        while server and time.monotonic() < deadline and server.net_connections("tcp"):
+            time.sleep(0.01)
 
 
 def _sweep(app: Settings) -> None:

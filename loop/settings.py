@@ -22,7 +22,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import javaproperties
-import yaml
 
 from smoke.fault import Fault, run
 
@@ -171,8 +170,12 @@ class Settings:
             Fault: model-config.yaml cannot be read.
         """
         path = self.app / "model-config.yaml"
+        if not path.exists():
+            return self.number("default_workers_per_model", 1)
+        import yaml  # Takes longer to import than all else here, and few apps have the file.
+
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise Fault(f"{path} cannot be read ({error})", "mend the file") from None
         own = config if isinstance(config, dict) else {}
@@ -277,6 +280,7 @@ def for_shell(settings: Settings) -> dict[str, str]:
     """What the scripts in bin/ need to know, by the names that they use."""
     return {
         "APP": str(settings.app),
+        "SETTINGS_OF": str(settings.app),
         "NAME": settings.name,
         "ARCHIVE": str(settings.archive),
         "RUN": str(settings.link),

@@ -55,7 +55,10 @@ class StandIn:
     def python_path(self) -> list[str]:
         """The folders of PYTHONPATH, as the interpreter puts them on its own path."""
         value = self.environment.get("PYTHONPATH")
-        return list(dict.fromkeys(map(os.path.abspath, value.split(":")))) if value else []
+        if not value:
+            return []
+        cwd = Path(f"/proc/{self.pid}/cwd").readlink()
+        return list(dict.fromkeys(os.path.normpath(cwd / each) for each in value.split(":")))
 
     @property
     def umask(self) -> int:

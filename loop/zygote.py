@@ -160,6 +160,8 @@ class Zygote:
         streams: list[int] = []
         try:
             _, streams, *_ = socket.recv_fds(connection, 100, 3)
+            if len(streams) != 3:
+                raise ConnectionAbortedError("it sent no streams")
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             standin = StandIn(struct.unpack("3i", credentials)[0], streams)
             refusal = self._refusal(standin)
