@@ -72,9 +72,14 @@ def warm_up(app: Settings, gpus: gpu.Gpus) -> Path | None:
         what TorchServe is to call in place of python; None for an ordinary start of workers.
     """
     if os.environ.get("WARM") == "0":
-        warm.stop(app)
+        # Only one without workers: those of a server that still answers may be its forks.
+        warm.end_idle(app)
         return None
-    return warm.start(app, environment(app, gpus))
+    try:
+        return warm.start(app, environment(app, gpus))
+    except (Fault, OSError) as error:
+        print(f"start: no warm workers: {error}: starting without", file=sys.stderr)
+        return None
 
 
 def check(app: Settings) -> gpu.Gpus:

@@ -19,6 +19,7 @@ def main() -> int:
     print(f"app        {app.app}")
     if process is None:
         print(f"server     not running{_vanished(app)}")
+        print(f"warm       {warm.describe(app)}")
         print(f"tree       {_tree(app, None)}")
         return Unanswered.exit_code
     up = time.time() - process.create_time()

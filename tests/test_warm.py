@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -347,6 +348,32 @@ def test_a_model_folder_that_hides_an_imported_module_means_an_ordinary_start(
     assert ran.stdout.splitlines()[1] == b"True"
 
 
+def test_a_relative_folder_on_the_python_path_counts_from_the_workers_own(place: Place) -> None:
+    standin = place.start()
+    (place.model / "sub").mkdir()
+    (place.model / "sub" / "json.py").write_text("mine = True", encoding="utf-8")
+    place.script.write_text("import sys; print(sys.path)", encoding="utf-8")
+
+    def run(python: Path | str) -> bytes:
+        command = place.command(python)
+        command["env"]["PYTHONPATH"] = "sub:"
+        output: bytes = subprocess.run(**command, capture_output=True, check=True).stdout
+        return output
+
+    assert str(place.model / "sub" / "json.py") in reason(run(standin))
+    (place.model / "sub" / "json.py").unlink()
+    assert run(standin) == run(sys.executable)
+
+
+def test_a_stranger_on_the_socket_does_no_harm(place: Place) -> None:
+    standin = place.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        stranger.connect(str(place.app.link / "warm" / "socket"))
+        stranger.send(b"fork")
+        assert stranger.recv(100) == b""
+    assert reason(place.run(standin, "print('up')").stdout) == ""
+
+
 def test_a_data_file_with_the_name_of_a_module_hides_nothing(place: Place) -> None:
     standin = place.start()
     (place.model / "json.txt").touch()
@@ -541,7 +568,7 @@ def test_nobody_else_can_ask_for_a_worker(place: Place) -> None:
 
 
 def test_no_secret_of_the_environment_is_written_to_a_file(place: Place) -> None:
-    place.environment["HF_TOKEN"] = "hf_secret"
+    place.environment["MY_HUB"] = "hf_secret"
     place.start()
     assert eventually((place.app.link / "warm" / "imported").is_file)
     for file in (place.app.link / "warm").iterdir():
