@@ -43,6 +43,7 @@ rm -f "$next"
 if [[ -n ${refused:-} ]]; then
   ((refused < 128)) || exit "$refused"
   trap - EXIT
+  [[ -n $RUNNING ]] || loop warm stop
   die 4 "refused: nothing was touched"
 fi
 built=$(clock)
