@@ -1,6 +1,7 @@
 """The promises of a cold redeploy, kept against the real server."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loop import server
+from loop import server, warm
 from tests.tiny_app import TinyApp
 
 pytestmark = pytest.mark.server
@@ -39,6 +40,37 @@ def test_an_edit_is_served_after_a_redeploy_and_the_budget_is_printed(served: Ti
     assert "total" in out
     assert served.pid != pid
     assert str((served.ask() or {})["label"]).endswith("stars!")
+
+
+def test_a_handler_that_answers_wrongly_is_deployed_and_turns_smoke_red(served: TinyApp) -> None:
+    assert served.run("smoke", "accept")[0] == 0
+    assert served.run("smoke")[0] == 0
+    handler = (served.folder / "handler.py").read_text(encoding="utf-8")
+    served.replace("logits.argmax()", "logits.argmin()")
+    assert served.run("redeploy")[0] == 0
+    code, out, _ = served.run("smoke")
+    served.write("handler.py", handler)
+    assert code == 1
+    assert "4 labels changed" in out
+
+
+def test_forked_workers_answer_as_others_do_and_only_they_come_from_a_warm_process(
+    served: TinyApp,
+) -> None:
+    logged = "imports everything anew"
+    served.replace("asked about", "warmly asked about")
+    assert served.run("redeploy")[0] == 0
+    warm_answer = served.ask()
+    assert re.search(r"warm +ready \(pid \d+, \d+ MiB\)", served.run("status")[1])
+    assert len(warm.workers(served.settings)) == 1
+    assert logged not in served.run("logs", "--no-follow", "-n", "500")[1]
+    served.replace("warmly asked", "coldly asked")
+    assert served.run("redeploy", WARM="0")[0] == 0
+    assert warm.workers(served.settings) == []
+    assert served.ask() == warm_answer
+    assert served.run("stop")[0] == 0
+    assert warm.find(served.settings) == {}
+    assert served.run("start")[0] == 0
 
 
 @pytest.mark.parametrize(
