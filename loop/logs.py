@@ -5,6 +5,7 @@ followed, across restarts of the server, and made to read well.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from loop import settings
+from smoke import terminal
 from smoke.fault import Fault, run
 
 RECORD = re.compile(
@@ -22,8 +24,7 @@ RECORD = re.compile(
     r"(?P<message>.*)$"
 )
 WORKER = re.compile(r"^W-(?P<port>\d+)-(?P<model>.+)-std(?:out|err)$")
-COLOURS = {"ERROR": "\033[31m", "FATAL": "\033[31m", "WARN": "\033[33m", "DEBUG": "\033[2m"}
-RESET = "\033[0m"
+COLOURS = {"ERROR": "red", "FATAL": "red", "WARN": "yellow", "DEBUG": "dim"}
 POLL_SECONDS = 0.1
 
 
@@ -37,7 +38,7 @@ def main() -> int:
     path = app.run / "logs" / "ts_log.log"
     if not path.exists():
         raise Fault(f"{path} does not exist yet", "start the server with `make redeploy`")
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = terminal.has_colour(sys.stdout)
     with path.open(encoding="utf-8", errors="replace") as log:
         for line in deque(log, maxlen=max(0, given.lines)):
             print(readable(line, colour))
@@ -57,10 +58,17 @@ def follow(path: Path, log: TextIO) -> Iterator[str]:
             begun = ""
         elif line:
             begun += line
-        elif path.exists() and path.stat().st_ino != os.fstat(log.fileno()).st_ino:
+        elif _is_another(path, log):
             log = path.open(encoding="utf-8", errors="replace")
         else:
             time.sleep(POLL_SECONDS)
+
+
+def _is_another(path: Path, log: TextIO) -> bool:
+    """Whether there is another file at `path` by now: that of the next server."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_ino != os.fstat(log.fileno()).st_ino
+    return False
 
 
 def readable(line: str, colour: bool) -> str:
@@ -72,8 +80,8 @@ def readable(line: str, colour: bool) -> str:
         f"{match['time']}.{match['ms']} {_who(match['thread'], match['logger']):20} "
         f"{match['level']:5} {match['message']}"
     )
-    paint = COLOURS.get(match["level"], "") if colour else ""
-    return f"{paint}{text}{RESET}" if paint else text
+    painted = colour and match["level"] in COLOURS
+    return terminal.paint(text, COLOURS[match["level"]], on=True) if painted else text
 
 
 def _who(thread: str, logger: str) -> str:
