@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # A deploy, then the smoke test: never both at once.
 .NOTPARALLEL:
 
-VARIABLES := APP GPU WARM VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA TEXT
+VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA TEXT
 export $(VARIABLES)
 # As they were typed: a dollar sign in them is not make's.
 $(foreach name,$(VARIABLES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
@@ -19,9 +19,15 @@ BIN = "$${VENV:-.venv}"/bin
 VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
 ##@ The loop
-.PHONY: redeploy smoke accept predict
+.PHONY: redeploy reload watch smoke accept predict compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
+
+reload: setup model ## Swap the tree's version in while the server runs (GATE=errors|golden|none)
+	@bin/reload.sh
+
+watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
+	@bin/watch.sh
 
 smoke: setup ## Ask the samples and compare the answers with the goldens
 	@bin/smoke.sh run $(VERSION_OPTION)
@@ -31,6 +37,12 @@ accept: setup ## Make the answers the new goldens; review them in git
 
 predict: setup ## Ask about one text: make predict TEXT="…"
 	@bin/predict.sh $(VERSION_OPTION) -- "$${TEXT:?say TEXT=…}"
+
+compare: setup ## Ask the live version and the tree's, or the previous one, the same samples
+	@bin/compare.sh
+
+rollback: setup ## Make the previous version live again
+	@bin/rollback.sh
 
 ##@ The server
 .PHONY: archive start stop status logs token

@@ -62,8 +62,6 @@ load_settings() {
 # one_at_a_time "$@": begin the command again under the app's lock, unless it is held already.
 one_at_a_time() {
   [[ -z ${LOOP_LOCK:-} ]] || return 0
-  # The server inherits our environment: with $ROOT on its PYTHONPATH, a worker of any app would
-  # import the handler.py that lies there.
   export USER_PYTHONPATH=${PYTHONPATH-}
   PYTHONPATH=$ROOT exec "$VENV/bin/python" -P -m loop.lock "$0" "$@"
 }

@@ -15,7 +15,7 @@ next=$ARCHIVE.next
 began=$(clock)
 
 plan=$(loop plan) || die 4 "refused: nothing was touched"
-eval "$plan" # SERVING, RUNNING
+eval "$plan" # SERVING, RUNNING, RELOADED
 if [[ -n $SERVING ]]; then
   echo "nothing has changed: $NAME serves $SERVING already"
   exit 0
@@ -69,6 +69,9 @@ elif ((status)); then
   ((again < 128)) || exit "$again"
   trap - EXIT
   ((again == 0)) || die 4 "what answered before does not come up either"
+  if [[ -n $RELOADED ]]; then
+    loop reload --back-to "$RELOADED" >&2 || die 4 "what answered before $RELOADED serves again"
+  fi
   die 4 "failed: what was serving before serves again"
 fi
 trap - EXIT

@@ -5,6 +5,7 @@ each of its lines a record of its own. The first traceback counts: when a handle
 TorchServe goes on to try a handler of its own, and the last traceback is about that one.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -21,12 +22,26 @@ def load_failed(app: Settings) -> bool:
     return LOAD_FAILED in _text(app.logs / "ts_log.log")
 
 
-def of_model(app: Settings) -> str:
-    """What a worker said last before it failed: the first traceback of its own log, or its end."""
+def mark(app: Settings) -> int:
+    """Where the workers' log ends now, in bytes: see `of_model`."""
+    try:
+        return (app.logs / "model_log.log").stat().st_size
+    except OSError:
+        return 0
+
+
+def of_model(app: Settings, version: str | None = None, since: int = 0) -> str:
+    """What a worker said last before it failed: the first traceback of its own log, or its end.
+
+    Args:
+        version: counts only this version's workers.
+        since: counts only what was written after this `mark`.
+    """
     messages = [
         match["message"]
-        for line in _text(app.logs / "model_log.log").splitlines()
+        for line in _text(app.logs / "model_log.log", since).splitlines()
         if (match := RECORD.match(line))
+        and (version is None or f"-{app.name}_{version}-" in match["thread"])
     ]
     return brief(messages) if messages else "no worker said why; see `make logs`"
 
@@ -62,8 +77,11 @@ def brief(messages: list[str]) -> str:
     return "\n".join(messages[start : start + SHOWN_LINES])
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, since: int = 0) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as log:
+            # A log that is shorter than it was has begun anew.
+            log.seek(since if since <= log.seek(0, os.SEEK_END) else 0)
+            return log.read().decode(errors="replace")
     except OSError:
         return ""

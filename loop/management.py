@@ -35,21 +35,81 @@ def header(app: Settings, kind: str) -> dict[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-def versions(app: Settings) -> list[dict[str, Any]]:
-    """All versions of the app's model, as TorchServe describes them.
+class Management:
+    """The API of an app's running server, for the app's own model.
+
+    Each method raises Unanswered if the server does not answer, and Fault, with the server's own
+    words, if it refuses.
+
+    Args:
+        app: the settings that the server was started with.
 
     Raises:
-        Unanswered: the server does not answer.
-        Fault: it refuses.
+        Unanswered: the server is not running.
     """
-    url = f"{app.addresses[1].url}/models/{app.name}/all"
-    try:
-        session = requests.Session()
-        session.trust_env = False  # Neither a proxy nor a .netrc has a say on our own server.
-        response = session.get(url, headers=header(app, "management"), timeout=SECONDS)
-    except requests.RequestException as error:
-        raise Unanswered(f"{url} does not answer ({error})", "see `make logs`") from None
-    if response.status_code != 200:
-        raise Fault(f"{url} answers {response.status_code}: {response.text}", "see `make logs`")
-    described = response.json()
-    return described if isinstance(described, list) else [described]
+
+    def __init__(self, app: Settings) -> None:
+        self._models = f"{app.addresses[1].url}/models"
+        self._name = app.name
+        self._session = requests.Session()
+        # Neither a proxy nor a .netrc has a say on our own server.
+        self._session.trust_env = False
+        self._session.headers.update(header(app, "management"))
+
+    def versions(self) -> list[dict[str, Any]]:
+        """All versions of the model, as TorchServe describes them."""
+        return self._described("/all")
+
+    def knows(self, version: str) -> bool:
+        """Whether a version is registered."""
+        return any(each["modelVersion"] == version for each in self.versions())
+
+    def live(self) -> str:
+        """The default version: the one that answers those who name none."""
+        return str(self._described("")[0]["modelVersion"])
+
+    def describe(self, version: str) -> dict[str, Any]:
+        """One version of the model, as TorchServe describes it."""
+        return self._described(f"/{version}")[0]
+
+    def register(self, folder: str, workers: int) -> None:
+        """Register a model folder, whose workers begin to load it.
+
+        Not synchronously: TorchServe would wait in one of the few threads that serve all
+        connections, and a quarter of the live version's requests with it.
+        """
+        parameters: dict[str, str | int] = {
+            "url": folder,
+            "model_name": self._name,
+            "initial_workers": workers,
+            "synchronous": "false",
+        }
+        self._call("POST", self._models, params=parameters)
+
+    def set_default(self, version: str) -> None:
+        """Have a version answer those who name none."""
+        self._call("PUT", f"{self._models}/{self._name}/{version}/set-default")
+
+    def unregister(self, version: str) -> None:
+        """Remove a version with its workers. It does not drain: what is in flight fails."""
+        self._call("DELETE", f"{self._models}/{self._name}/{version}")
+
+    def _described(self, which: str) -> list[dict[str, Any]]:
+        described = self._call("GET", f"{self._models}/{self._name}{which}").json()
+        return described if isinstance(described, list) else [described]
+
+    def _call(
+        self, method: str, url: str, params: dict[str, str | int] | None = None
+    ) -> requests.Response:
+        try:
+            response = self._session.request(method, url, params=params, timeout=SECONDS)
+        except requests.RequestException as error:
+            raise Unanswered(f"{url} does not answer ({error})", "see `make logs`") from None
+        if response.status_code not in (200, 202):
+            raise Fault(f"{url} answers {response.status_code}: {response.text}", "see `make logs`")
+        return response
+
+
+def ready_workers(described: dict[str, Any]) -> int:
+    """How many workers of a version, as TorchServe describes it, have loaded it."""
+    return sum(each["status"] == "READY" for each in described["workers"])

@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,12 @@ class Contents:
     requirements: Path | None
     hashes: dict[str, str]
 
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        found = (self.handler, *self.extra, self.config, self.requirements)
+        return [each for each in found if each is not None]
+
     @cached_property
     def version(self) -> str:
         lines = [LAYOUT, *(f"{name} {hashed}" for name, hashed in sorted(self.hashes.items()))]
@@ -68,9 +74,9 @@ def contents(app: Settings) -> Contents:
     extra = tuple(checkpoint.files(app.app))
     config = _optional(app.app / "model-config.yaml")
     requirements = _optional(app.app / "requirements.txt")
-    packed = [each for each in (handler, *extra, config, requirements) if each is not None]
+    packed = Contents(handler, extra, config, requirements, {})
     seen: dict[str, Path] = {}
-    for each in packed:
+    for each in packed.files:
         if each.name in seen:
             raise Fault(
                 f"{seen[each.name]} and {each} would be one file in the archive",
@@ -79,7 +85,7 @@ def contents(app: Settings) -> Contents:
         seen[each.name] = each
         if "," in each.name:
             raise Fault(f"{each}: the archiver takes a comma for the next file", "rename it")
-    return Contents(handler, extra, config, requirements, _hashes(app, packed))
+    return replace(packed, hashes=_hashes(app, packed.files))
 
 
 def _optional(path: Path) -> Path | None:
@@ -164,10 +170,13 @@ def _remembered(app: Settings) -> list[dict[str, Any]]:
 
 def changed(app: Settings, packed: Contents, since: str) -> list[str]:
     """The files that differ between the tree and a version that was built here; sorted."""
-    for each in _remembered(app):
-        if each["version"] == since:
-            return sorted({name for name, _ in each["hashes"].items() ^ packed.hashes.items()})
-    return []
+    hashes = hashes_of(app, since)
+    return sorted({name for name, _ in hashes.items() ^ packed.hashes.items()} if hashes else ())
+
+
+def hashes_of(app: Settings, version: str) -> dict[str, str]:
+    """The hash of each file of a version that was built here; empty if that is long ago."""
+    return next((each["hashes"] for each in _remembered(app) if each["version"] == version), {})
 
 
 def main() -> int:
@@ -176,9 +185,8 @@ def main() -> int:
     packed = contents(app)
     check_handler(packed.handler)
     remember(app, packed)
-    files = [packed.handler, *packed.extra, packed.config, packed.requirements]
     print(f"TREE={packed.version}")
-    print(f"FILES=({shlex.join(str(each) for each in files if each is not None)})")
+    print(f"FILES=({shlex.join(map(str, packed.files))})")
     print(f"BUILT={shlex.quote(built_version(app.archive) or '')}")
     print(f"ARGUMENTS=({shlex.join(arguments(app, packed))})")
     return 0

@@ -2,9 +2,10 @@
 
 import os
 
-from loop import launch, package, ready, server, settings
+from loop import launch, package, ready, server, settings, stage
+from loop.management import Management
 from loop.settings import Settings
-from smoke.fault import run
+from smoke.fault import Fault, run
 
 
 def main() -> int:
@@ -12,6 +13,7 @@ def main() -> int:
 
     SERVING: the version that is served already, if that is all a redeploy would come to.
     RUNNING: the pid of the server that is to be restarted, if there is one.
+    RELOADED: the version that it serves, if that is another than its archive's.
     """
     app = settings.read(os.environ["APP"])
     running = server.find(app)
@@ -22,6 +24,7 @@ def main() -> int:
         launch.warm_up(app, gpus)
     print(f"SERVING={serving or ''}")
     print(f"RUNNING={running.pid if running else ''}")
+    print(f"RELOADED={_reloaded(app) if running else ''}")
     return 0
 
 
@@ -30,9 +33,20 @@ def _served_already(app: Settings) -> str | None:
     record = server.recorded(app)
     if record is None or record.version != package.contents(app).version:
         return None
-    if launch.started_with(app) != launch.request(app):
+    if launch.started_with(app) != launch.request(app) or _reloaded(app):
         return None
     return record.version if ready.answers(app) else None
+
+
+def _reloaded(app: Settings) -> str:
+    """The live version, if it came by a reload; empty if not, or if the server does not say."""
+    record = server.recorded(app)
+    started = settings.as_started(app)
+    try:
+        live = Management(started).live()
+    except Fault:
+        return ""
+    return live if live in stage.staged(app) and record and live != record.version else ""
 
 
 if __name__ == "__main__":

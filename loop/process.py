@@ -1,5 +1,6 @@
-"""Whether processes have ended."""
+"""Whether processes have ended, and what those that we start inherit."""
 
+import os
 import time
 from collections.abc import Iterable
 
@@ -12,6 +13,19 @@ def is_alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def users_environment() -> dict[str, str]:
+    """The environment as the user has it.
+
+    A script of ours that starts Python for us sets PYTHONPATH and leaves the user's own in
+    USER_PYTHONPATH: with the toolkit on its path, a worker of any app would import the handler.py
+    that lies there.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "USER_PYTHONPATH"}
+    theirs = os.environ.get("USER_PYTHONPATH")
+    kept.pop("PYTHONPATH", None)
+    return kept | {"PYTHONPATH": theirs} if theirs else kept
 
 
 def outlast(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:

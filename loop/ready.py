@@ -10,13 +10,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from queue import Empty, SimpleQueue
 from threading import Thread
 
 import psutil
 
-from loop import cause, package, server, settings
+from loop import cause, package, server, settings, stage
 from loop.server import Record
 from loop.settings import Settings
 from smoke import atomic, endpoint, samples
@@ -41,14 +40,10 @@ def note_start(app: Settings) -> psutil.Process:
         process.create_time(),
         package.built_version(app.archive) or "unknown",
     )
-    _write_json(app, "server.json", asdict(record))
-    key_file = str(app.key_file) if app.tokens else None
-    _write_json(app, "endpoint.json", {"url": app.inference_url, "key_file": key_file})
+    server.record(app, record)
+    address = {"url": app.inference_url, "key_file": str(app.key_file) if app.tokens else None}
+    atomic.write(app.run / "endpoint.json", (json.dumps(address) + "\n").encode())
     return process
-
-
-def _write_json(app: Settings, name: str, content: dict[str, object]) -> None:
-    atomic.write(app.run / name, (json.dumps(content) + "\n").encode())
 
 
 def wait_until_answered(app: Settings, process: psutil.Process) -> float:
@@ -94,21 +89,27 @@ def _ask(app: Settings, replies: SimpleQueue[Failure | None]) -> None:
     """Ask one question as soon as the port is open, and put what was wrong with the answer."""
     while True:
         try:
-            replies.put(_failure(app))
+            replies.put(failure(app))
             return
         except Fault:
             # No key file yet, or no port yet.
             time.sleep(0.02)
 
 
-def _failure(app: Settings) -> Failure | None:
+def failure(app: Settings, version: str | None = None) -> Failure | None:
     """What is wrong with the answer to a question; None if it was answered, whatever it says.
 
     The question is asked as smoke asks; a handler that knows no JSON gets its bare bytes.
+
+    Args:
+        version: asks this one instead of the live one.
+
+    Raises:
+        Unanswered: the server is not running.
     """
-    found = endpoint.find(app.app, None, None, None)
+    found = endpoint.find(app.app, None, None, version)
     client = Client(found.url, found.token, read_seconds=START_SECONDS)
-    sample = _question(app)
+    sample = question(app)
     reply = client.ask(sample)
     if isinstance(reply, Answer) or reply.status == 200:
         return None
@@ -116,7 +117,7 @@ def _failure(app: Settings) -> Failure | None:
     return reply if isinstance(bare, Failure) else None
 
 
-def _question(app: Settings) -> Sample:
+def question(app: Settings) -> Sample:
     """The app's first sample, which its handler is known to understand; else any text."""
     try:
         return samples.read(app.app)[0]
@@ -127,7 +128,7 @@ def _question(app: Settings) -> Sample:
 def answers(app: Settings) -> bool:
     """Whether the running server answers a real prediction now."""
     try:
-        return _failure(app) is None
+        return failure(app) is None
     except Fault:
         return False
 
@@ -137,6 +138,9 @@ def main() -> int:
     app = settings.as_started(settings.read(os.environ["APP"]))
     seconds = wait_until_answered(app, note_start(app))
     print(f"{app.inference_url} answers after {seconds:.1f} s")
+    if "--as-served" not in sys.argv:
+        # Of the server before; one that serves as before may be about to need them.
+        stage.sweep(app, keep=())
     return 0
 
 

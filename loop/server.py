@@ -11,13 +11,14 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import psutil
 
 from loop import settings, warm
 from loop.process import is_alive, outlast
 from loop.settings import Settings
+from smoke import atomic
 from smoke.fault import Fault, Unanswered, run
 
 # What requests in flight get to be answered. The JVM closes its ports within 20 ms of SIGTERM, and
@@ -33,12 +34,14 @@ class Record:
     Attributes:
         pid: of the JVM.
         created: when that process started, in seconds since the epoch.
-        version: of the archive that it serves.
+        version: of the archive that it was started on.
+        previous: the version that was live before the one that is, if a reload replaced it.
     """
 
     pid: int
     created: float
     version: str
+    previous: str | None = None
 
 
 def recorded(app: Settings) -> Record | None:
@@ -47,6 +50,11 @@ def recorded(app: Settings) -> Record | None:
         return Record(**json.loads((app.run / "server.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def record(app: Settings, started: Record) -> None:
+    """Keep what a start leaves."""
+    atomic.write(app.run / "server.json", (json.dumps(asdict(started)) + "\n").encode())
 
 
 def find(app: Settings) -> psutil.Process | None:

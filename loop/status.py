@@ -7,8 +7,10 @@ from typing import Any
 
 import psutil
 
-from loop import launch, management, package, server, settings, warm
+from loop import launch, package, server, settings, versions, warm
+from loop.management import Management
 from loop.settings import Settings
+from loop.versions import Versions
 from smoke.fault import Fault, Unanswered, run
 
 
@@ -32,11 +34,11 @@ def main() -> int:
         print(f"{address.key.removesuffix('_address'):10} {address.url}")
     print(f"model      {started.inference_url}")
     print(f"warm       {warm.describe(app)}")
-    versions = management.versions(started)
-    for version in versions:
-        print(f"version    {_version(version)}")
-    default = next((each for each in versions if each.get("defaultVersion")), versions[0])
-    print(f"serving    {_tree(app, str(default['modelVersion']))}")
+    management = Management(started)
+    found = versions.find(started, management)
+    for described in management.versions():
+        print(f"version    {_version(described, found)}")
+    print(f"serving    {_tree(app, found.live)}")
     return 0
 
 
@@ -47,15 +49,13 @@ def _vanished(app: Settings) -> str:
     return f": pid {record.pid} ended without `make stop`; `make redeploy` starts it again"
 
 
-def _version(described: dict[str, Any]) -> str:
+def _version(described: dict[str, Any], found: Versions) -> str:
     """One version in a line: what it is, its workers, what is waiting."""
-    default = " (default)" if described.get("defaultVersion") else ""
+    names = {found.previous: " (previous)", found.live: " (live)"}
+    name = str(described["modelVersion"])
     workers = ", ".join(_worker(each) for each in described.get("workers", [])) or "no worker"
     queue = described.get("jobQueueStatus", {})
-    return (
-        f"{described['modelVersion']}{default}: {workers}"
-        f" · {queue.get('pendingRequests', 0)} waiting"
-    )
+    return f"{name}{names.get(name, '')}: {workers} · {queue.get('pendingRequests', 0)} waiting"
 
 
 def _worker(worker: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def _tree(app: Settings, served: str | None) -> str:
     if served == packed.version:
         return f"{served} = your tree"
     changed = ", ".join(package.changed(app, packed, served)) or "the tree"
-    return f"{served}, {changed} changed since: `make redeploy`"
+    return f"{served}, {changed} changed since: `make reload`"
 
 
 def _duration(seconds: float) -> str:

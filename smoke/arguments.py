@@ -9,6 +9,8 @@ from smoke import endpoint
 from smoke.endpoint import Endpoint
 from smoke.fault import Fault
 
+TOLERANCE = "1e-4"
+
 
 def parser(prog: str, description: str) -> ArgumentParser:
     """A parser that knows which app, and which model of which server."""
@@ -49,7 +51,7 @@ def add_comparing(made: ArgumentParser) -> None:
     made.add_argument(
         "--tolerance",
         type=_tolerance,
-        default=variable("TOLERANCE", "1e-4"),
+        default=variable("TOLERANCE", TOLERANCE),
         metavar="X",
         help="how far a score may lie from its golden, absolute (TOLERANCE; default: 1e-4)",
     )
@@ -60,6 +62,15 @@ def add_comparing(made: ArgumentParser) -> None:
         metavar="N",
         help="how many samples to ask at a time (default: 4)",
     )
+
+
+def tolerance() -> float:
+    """How far a score may lie from its golden, absolute, as TOLERANCE says.
+
+    Raises:
+        Fault: it says no number.
+    """
+    return _tolerance(variable("TOLERANCE", TOLERANCE) or "")
 
 
 def find(arguments: Namespace) -> Endpoint:

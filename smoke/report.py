@@ -35,23 +35,32 @@ def differences(comparisons: Iterable[Comparison], width: int, colour: bool) -> 
 
 def summary(verb: str, comparisons: Sequence[Comparison], seconds: float, colour: bool) -> str:
     """One line on all samples: verdicts, time taken in `seconds`, and how often the truth."""
+    right = all(each.verdict is Verdict.SAME for each in comparisons)
+    asked = f"{len(comparisons)} samples in {seconds:.2f} s ({latency(comparisons)})"
+    parts = [*verdicts(comparisons), asked, *truth(comparisons)]
+    return paint(f"{verb}: {' · '.join(parts)}", "green" if right else "red", colour)
+
+
+def verdicts(comparisons: Iterable[Comparison]) -> list[str]:
+    """How many samples are the same, how many changed, and so on."""
     count = Counter(each.verdict for each in comparisons)
-    verdicts = [
+    return [
         _counted(count[each], each)
         for each in (Verdict.SAME, *TAGS)
         if count[each] or each is Verdict.SAME
     ]
+
+
+def latency(comparisons: Iterable[Comparison]) -> str:
+    """The median, and what one answer in twenty exceeds."""
     times = sorted(each.seconds for each in comparisons)
-    parts = [
-        *verdicts,
-        f"{len(comparisons)} samples in {seconds:.2f} s"
-        f" (p50 {_milliseconds(times, 0.5)}, p95 {_milliseconds(times, 0.95)})",
-    ]
+    return f"p50 {_milliseconds(times, 0.5)}, p95 {_milliseconds(times, 0.95)}"
+
+
+def truth(comparisons: Iterable[Comparison]) -> list[str]:
+    """How often the answer is the true label; nothing where no truth is known."""
     known = [each.is_true for each in comparisons if each.is_true is not None]
-    if known:
-        parts.append(f"truth {sum(known)}/{len(known)}")
-    right = count[Verdict.SAME] == len(comparisons)
-    return paint(f"{verb}: {' · '.join(parts)}", "green" if right else "red", colour)
+    return [f"truth {sum(known)}/{len(known)}"] if known else []
 
 
 def change(comparison: Comparison) -> str:

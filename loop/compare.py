@@ -1,0 +1,126 @@
+"""Two versions asked the same samples in turn: what differs, and how fast each is.
+
+They are the live version and the tree's, which is loaded for as long as it takes; or, where the
+tree is what is live, the version before it.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from loop import candidate, lock, package, server, settings, versions
+from loop.budget import Budget
+from loop.management import Management
+from loop.settings import Settings
+from smoke import arguments, endpoint, report, samples, terminal
+from smoke.client import Answer, Client
+from smoke.compare import Comparison, Verdict, compare
+from smoke.fault import Fault, Unanswered, run
+from smoke.golden import DIGITS, Golden
+from smoke.replies import Timed
+from smoke.samples import Sample
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two versions, and what it is to the user."""
+
+    version: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.version} ({self.what})"
+
+
+def main() -> int:
+    """Print what differs; exit 1 if anything does."""
+    app = settings.read(os.environ["APP"])
+    settings.link_run_folder(app)
+    tolerance = arguments.tolerance()
+    asked = samples.read(app.app)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with lock.held(app, "compare"):
+        if server.find(app) is None:
+            raise Unanswered("the server is not running", "start it with `make redeploy`")
+        with sides(settings.as_started(app)) as (before, after):
+            answers = in_turn(app, (before.version, after.version), asked)
+    olds, news = ([timed for timed, _ in answers], [timed for _, timed in answers])
+    comparisons = compare(asked, accepted(asked, olds), news, tolerance)
+    show(before, after, comparisons, compare(asked, {}, olds, tolerance))
+    return 0 if all(each.verdict is Verdict.SAME for each in comparisons) else 1
+
+
+@contextlib.contextmanager
+def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
+    """Have both versions loaded, the older first.
+
+    Raises:
+        Fault: there is only one.
+        Refused: the tree's version does not load.
+    """
+    management = Management(app)
+    found = versions.find(app, management)
+    packed = package.contents(app)
+    if packed.version == found.live:
+        if found.previous is None:
+            raise Fault(f"{found.live} is what your tree is, and all there is", "edit handler.py")
+        yield Side(found.previous, "previous"), Side(found.live, "live, your tree")
+        return
+    package.check_handler(packed.handler)
+    with candidate.registered(app, management, packed, Budget()):
+        yield Side(found.live, "live"), Side(packed.version, "your tree")
+
+
+def in_turn(
+    app: Settings, both: tuple[str, str], asked: Sequence[Sample]
+) -> list[tuple[Timed, Timed]]:
+    """Ask two versions each sample, one right after the other: what slows one slows both."""
+    found = [endpoint.find(app.app, None, None, version) for version in both]
+    first, second = (Client(each.url, each.token) for each in found)
+    # A process that has just loaded is slow once.
+    for client in (first, second):
+        client.ask(asked[0])
+    answers = []
+    for number, sample in enumerate(asked):
+        if number % 2:
+            after = _timed(second, sample)
+            answers.append((_timed(first, sample), after))
+        else:
+            before = _timed(first, sample)
+            answers.append((before, _timed(second, sample)))
+    return answers
+
+
+def _timed(client: Client, sample: Sample) -> Timed:
+    began = time.perf_counter()
+    reply = client.ask(sample)
+    return Timed(reply, time.perf_counter() - began)
+
+
+def accepted(asked: Sequence[Sample], answers: Sequence[Timed]) -> dict[str, Golden]:
+    """The answers of one version, as goldens for the other."""
+    return {
+        sample.id: Golden(sample.id, timed.reply.label, round(timed.reply.score, DIGITS))
+        for sample, timed in zip(asked, answers, strict=True)
+        if isinstance(timed.reply, Answer)
+    }
+
+
+def show(
+    before: Side, after: Side, comparisons: Sequence[Comparison], old: Sequence[Comparison]
+) -> None:
+    """Print what differs between two versions, and how fast and how right each is."""
+    colour = terminal.has_colour(sys.stdout)
+    for line in report.differences(comparisons, terminal.width(), colour):
+        print(line)
+    print(f"compare: {before} → {after}: {' · '.join(report.verdicts(comparisons))}")
+    for side, answers in ((before, old), (after, comparisons)):
+        print(" · ".join([f"{side.version}  {report.latency(answers)}", *report.truth(answers)]))
+
+
+if __name__ == "__main__":
+    run("compare", main)

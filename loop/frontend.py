@@ -1,0 +1,60 @@
+"""What TorchServe's frontend logs of a version's workers, which its API does not tell."""
+
+import os
+import re
+import time
+
+from loop.settings import Settings
+
+# Some thousand requests.
+RECENT_BYTES = 4 << 20
+LAST_WORDS_SECONDS = 1.0
+POLL_SECONDS = 0.005
+
+
+class Frontend:
+    """The frontend's log on the workers of one version, from now on.
+
+    Args:
+        app: whose server it is.
+        version: whose workers.
+    """
+
+    def __init__(self, app: Settings, version: str) -> None:
+        self._log = app.logs / "ts_log.log"
+        # Each worker has a thread of the frontend, which bears its name.
+        self._thread = rf"(W-\d+-{re.escape(f'{app.name}_{version}')})"
+        self._began = self._read = self._size()
+
+    def says_stopped(self) -> bool:
+        """Whether a worker has ended, or has said that it cannot load the model."""
+        change = rf"{self._thread} \S+ - \S+ State change \S+ -> WORKER_(STOPPED|ERROR)"
+        lines = self._bytes(self._read).rpartition(b"\n")[0]
+        self._read += len(lines)
+        return re.search(change, lines.decode(errors="replace")) is not None
+
+    def says_busy(self) -> bool:
+        """Whether a worker has a request that it has not answered yet, of those lately sent."""
+        event = rf"{self._thread} \S+ - (Flushing req\.cmd PREDICT|Backend response)"
+        last = dict(re.findall(event, self._text(self._size() - RECENT_BYTES)))
+        return any(each.startswith("Flushing") for each in last.values())
+
+    def wait_for_last_words(self) -> None:
+        """Wait, but not long, until all that an ended worker has printed is in the log."""
+        read = rf"Stopped Scanner - {self._thread}-stdout"
+        deadline = time.monotonic() + LAST_WORDS_SECONDS
+        while not re.search(read, self._text(self._began)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    def _text(self, since: int) -> str:
+        return self._bytes(since).decode(errors="replace")
+
+    def _bytes(self, since: int) -> bytes:
+        with self._log.open("rb") as log:
+            # A log that is shorter than it was has begun anew.
+            size = log.seek(0, os.SEEK_END)
+            log.seek(since if 0 <= since <= size else 0)
+            return log.read()
+
+    def _size(self) -> int:
+        return self._log.stat().st_size

@@ -1,0 +1,102 @@
+"""What a new version has to show before it becomes the live one: GATE=errors, golden or none."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+from loop import cause, ready
+from loop.settings import Settings
+from smoke import arguments, endpoint, report, samples, suite, terminal
+from smoke.client import Client
+from smoke.compare import Comparison, Verdict
+from smoke.fault import Fault, Refused
+from smoke.suite import Suite
+
+THREADS = 4
+
+
+class Gate(StrEnum):
+    """What keeps a new version from becoming live, beside a load that fails."""
+
+    ERRORS = "errors"
+    """A sample that is not answered."""
+    GOLDEN = "golden"
+    """That, or a label that is not its golden's."""
+    NONE = "none"
+    """Nothing: no sample is asked."""
+
+
+def requested() -> Gate:
+    """What GATE= asks for.
+
+    Raises:
+        Fault: it asks for none of them.
+    """
+    asked = os.environ.get("GATE", "").strip() or Gate.ERRORS.value
+    if asked not in list(Gate):
+        raise Fault(f"GATE={asked} is no gate", f"use {', '.join(Gate)}")
+    return Gate(asked)
+
+
+def load(app: Settings) -> Suite | None:
+    """The app's samples and goldens; None if it has no samples.
+
+    Raises:
+        Fault: one of the files cannot be read; the line is named.
+    """
+    return suite.load(app.app) if samples.path(app.app).exists() else None
+
+
+def ask(app: Settings, version: str | None, loaded: Suite | None) -> list[Comparison]:
+    """Ask a version, or the live one, all samples; where there are none, one question.
+
+    Raises:
+        Refused: it does not answer that one.
+        Unanswered: the server does not answer.
+    """
+    if loaded is not None:
+        found = endpoint.find(app.app, None, None, version)
+        client = Client(found.url, found.token, THREADS)
+        return loaded.judge(client, arguments.tolerance(), THREADS, "reload")
+    mark = cause.mark(app)
+    if failure := ready.failure(app, version):
+        why = cause.of_model(app, version, mark)
+        raise Refused(f"{app.name} {version or ''} does not answer: {failure}", why)
+    return []
+
+
+def check(
+    app: Settings, version: str, kind: Gate, comparisons: Sequence[Comparison], mark: int
+) -> None:
+    """Keep a version from becoming live.
+
+    Args:
+        mark: the `cause.mark` from before it was asked.
+
+    Raises:
+        Refused: the gate stays shut, with the cause.
+    """
+    count = Counter(each.verdict for each in comparisons)
+    if failed := count[Verdict.FAILED]:
+        raise Refused(
+            f"{app.name} {version} fails {failed} of {len(comparisons)} samples",
+            cause.of_model(app, version, mark),
+        )
+    if (changed := count[Verdict.CHANGED]) and kind is Gate.GOLDEN:
+        raise Refused(
+            f"{app.name} {version} changes {changed} of {len(comparisons)} labels",
+            "mend it, or let it pass with GATE=errors",
+        )
+
+
+def show(comparisons: Sequence[Comparison], verb: str, seconds: float) -> None:
+    """Print what differs from the goldens, and one line on all."""
+    colour = terminal.has_colour(sys.stdout)
+    # A sample without a golden differs from nothing; the line on all counts them.
+    differing = [each for each in comparisons if each.verdict is not Verdict.NEW]
+    for line in report.differences(differing, terminal.width(), colour):
+        print(line)
+    if comparisons:
+        print(report.summary(verb, comparisons, seconds, colour), flush=True)

@@ -1,0 +1,180 @@
+"""The swap: the tree's version beside the live one, and in its place if it passes the gate.
+
+Stage an immutable folder; register it with TorchServe, which loads it in a process of its own; ask
+it the samples; make it live; retire what is no longer needed. Whatever fails before it is live
+leaves the live version untouched.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import psutil
+
+from loop import (
+    candidate,
+    cause,
+    gate,
+    launch,
+    lock,
+    package,
+    server,
+    settings,
+    versions,
+    warm,
+)
+from loop.budget import Budget
+from loop.gate import Gate
+from loop.management import Management
+from loop.settings import Settings
+from smoke.fault import Fault, Refused, Unanswered, run
+
+# The exit code by which bin/reload.sh knows.
+NEEDS_REDEPLOY = 10
+
+
+class Superseded(Exception):  # noqa: N818 - nothing went wrong
+    """The tree has changed while it was being reloaded."""
+
+
+def needs_redeploy(app: Settings) -> str | None:
+    """Why a reload will not do; None if it will."""
+    if server.find(app) is None:
+        return "the server is not running"
+    started, wanted = launch.started_with(app), launch.request(app)
+    if started is None or started.config != wanted.config:
+        return f"{app.config.name} has changed since the server read it"
+    if os.environ.get("GPU", "").strip() and started.gpu != wanted.gpu:
+        return f"the server was started with GPU={started.gpu}"
+    if not settings.as_started(app).flag("enable_model_api"):
+        return f"{app.where('enable_model_api')} keeps the server from taking a new version"
+    return None
+
+
+def reload(
+    app: Settings,
+    kind: Gate,
+    verb: str = "reload",
+    superseded: Callable[[], bool] = lambda: False,
+) -> None:
+    """Swap the tree's version in and print the verdict; nothing to do if it is live already.
+
+    Args:
+        app: the settings that the server was started with.
+        verb: what each printed line begins with.
+        superseded: asked in between whether the tree has changed again.
+
+    Raises:
+        Superseded: it has, and nothing was done.
+        Refused: the version is no good, and the live one has not been touched.
+        Unanswered: the server does not answer.
+        Fault: a file cannot be read.
+        OSError: there is no room.
+    """
+    budget = Budget()
+    management = Management(app)
+    packed = package.contents(app)
+    live = versions.find(app, management).live
+    if packed.version == live:
+        print(f"{verb}: nothing has changed: {app.name} serves {live} already", flush=True)
+        return
+    package.check_handler(packed.handler)
+    if kind is not Gate.NONE:
+        # A broken line in the samples is found before there is anything to take back.
+        gate.load(app)
+    _keep_warm(app)
+    budget.spent("prepare")
+    with candidate.registered(app, management, packed, budget):
+        _examine(app, packed.version, kind, verb, superseded, budget)
+        with candidate.uninterrupted():
+            versions.promote(app, management, packed.version, instead_of=live)
+    budget.spent("switch")
+    print(f"{verb}: {app.name} serves {packed.version} · {budget}", flush=True)
+    versions.retire(app, management)
+
+
+def _keep_warm(app: Settings) -> None:
+    """Have a warm process that fits, where the server's workers come from one: it may have died."""
+    process = server.find(app)
+    if process is None or str(app.link / "warm" / "python") not in process.cmdline():
+        return
+    try:
+        # The server's environment, not that of this terminal, is what its workers will have.
+        warm.start(app, process.environ())
+    except (Fault, OSError, psutil.Error) as error:
+        print(f"reload: no warm workers: {error}: loading without", file=sys.stderr)
+
+
+def _examine(
+    app: Settings,
+    version: str,
+    kind: Gate,
+    verb: str,
+    superseded: Callable[[], bool],
+    budget: Budget,
+) -> None:
+    """Put a version through the gate, and print how it did."""
+    if superseded():
+        raise Superseded
+    if kind is Gate.NONE:
+        return
+    mark = cause.mark(app)
+    comparisons = gate.ask(app, version, gate.load(app))
+    seconds = budget.spent(f"{len(comparisons) or 1} samples")
+    if superseded():
+        raise Superseded
+    gate.show(comparisons, verb, seconds)
+    gate.check(app, version, kind, comparisons, mark)
+
+
+def back_to(app: Settings, version: str) -> None:
+    """Make a version live again that is staged still, on a server that has just been started.
+
+    Raises:
+        Refused: it does not load, or does not answer.
+    """
+    management = Management(app)
+    live = management.live()
+    candidate.register(app, management, version)
+    gate.ask(app, version, loaded=None)
+    versions.promote(app, management, version, instead_of=live)
+    print(f"reload: {app.name} serves {version} again")
+
+
+def refusal(verb: str, fault: Fault | OSError) -> int:
+    """Say why a version did not become live, and what is live. Returns the exit code."""
+    print(f"{verb}: {fault}", file=sys.stderr)
+    if isinstance(fault, Unanswered):
+        return fault.exit_code
+    print(f"{verb}: refused: what was serving goes on serving", file=sys.stderr, flush=True)
+    return Refused.exit_code
+
+
+def main() -> int:
+    """Reload the app, if that is enough; else exit NEEDS_REDEPLOY.
+
+    `--back-to VERSION`, for bin/redeploy.sh, has a staged version serve again.
+    """
+    app = settings.read(os.environ["APP"])
+    if "--back-to" in sys.argv:
+        back_to(settings.as_started(app), sys.argv[-1])
+        return 0
+    kind = gate.requested()
+    settings.link_run_folder(app)
+    # As Ctrl-C does, it takes back what was begun.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with lock.held(app, "reload"):
+        if why := needs_redeploy(app):
+            print(f"reload: {why}: it takes a redeploy", file=sys.stderr, flush=True)
+            return NEEDS_REDEPLOY
+        started = settings.as_started(app)
+        try:
+            reload(started, kind)
+        except (Fault, OSError) as fault:
+            return refusal("reload", fault)
+    return 0
+
+
+if __name__ == "__main__":
+    run("reload", main)

@@ -1,0 +1,95 @@
+"""Which versions of the model the server has, which is live, and how one gives way to another.
+
+    live        the default version: it answers those who name none
+    previous    was live before, and stays for `rollback` and `compare`
+
+All others that this toolkit has registered are retired: drained and removed. A version that the
+user has registered is never touched.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+from loop import ready, server, stage
+from loop.frontend import Frontend
+from loop.management import Management, ready_workers
+from loop.settings import Settings
+from smoke import endpoint, replies
+from smoke.client import Client
+
+# A version that is still busy then is left for the next reload to retire.
+DRAIN_SECONDS = 30.0
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions that are registered.
+
+    Attributes:
+        live: the default one.
+        previous: the one that was live before, if it is still there.
+        ours: those that this toolkit has registered.
+    """
+
+    live: str
+    previous: str | None
+    ours: frozenset[str]
+
+
+def find(app: Settings, management: Management) -> Versions:
+    """Ask the server for its versions. Raises what `Management` raises."""
+    names = {str(each["modelVersion"]) for each in management.versions()}
+    record = server.recorded(app)
+    started = {record.version} if record else set()
+    previous = record.previous if record and record.previous in names else None
+    ours = names & (started | stage.staged(app))
+    return Versions(management.live(), previous, frozenset(ours))
+
+
+def promote(app: Settings, management: Management, version: str, instead_of: str) -> None:
+    """Make a version live, and remember what it replaces."""
+    management.set_default(version)
+    record = server.recorded(app)
+    if record is not None:
+        server.record(app, replace(record, previous=instead_of))
+
+
+def retire(app: Settings, management: Management) -> None:
+    """Remove our versions that are neither live nor previous, without losing a request."""
+    found = find(app, management)
+    staying = {found.live, found.previous}
+    for version in found.ours - staying:
+        if _drained(app, management, version):
+            management.unregister(version)
+        else:
+            staying.add(version)
+    stage.sweep(app, keep=[each for each in staying if each])
+
+
+def _drained(app: Settings, management: Management, version: str) -> bool:
+    """Wait until all requests to a version have been answered, that is not live any more.
+
+    Its queue is first in, first out: when a request is answered that came last, one worker has
+    answered all of its own. With more workers, each is watched until it has sent its answer.
+
+    Returns:
+        False if it takes too long.
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS
+    workers = ready_workers(management.describe(version))
+    if not workers:
+        return True
+    while management.describe(version)["jobQueueStatus"]["pendingRequests"]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    found = endpoint.find(app.app, None, None, version)
+    client = Client(found.url, found.token, workers, read_seconds=DRAIN_SECONDS)
+    replies.collect(client, [ready.question(app)] * workers, threads=workers)
+    frontend = Frontend(app, version)
+    while workers > 1 and frontend.says_busy():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True

@@ -1,0 +1,266 @@
+"""Reload on the real TorchServe: a new version takes over, or the old one never noticed."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from loop import settings, stage
+from loop.management import Management
+from smoke import endpoint
+from smoke.client import Answer, Client
+from smoke.samples import Sample
+from tests.tiny_app import HANDLER, TinyApp
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(autouse=True)
+def handler(served: TinyApp) -> None:
+    """Each test finds the first handler served, whatever the one before has done to it."""
+    served.write("handler.py", HANDLER)
+    assert served.run("reload")[0] == 0
+
+
+def live(app: TinyApp) -> str:
+    return management(app).live()
+
+
+def management(app: TinyApp) -> Management:
+    return Management(settings.as_started(app.settings))
+
+
+def registered(app: TinyApp) -> set[str]:
+    return {each["modelVersion"] for each in management(app).versions()}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def label(app: TinyApp) -> object:
+    answer = app.ask()
+    return answer and answer["label"]
+
+
+def test_an_edit_is_served_by_the_same_server_and_said_to_be(served: TinyApp) -> None:
+    pid, before = served.pid, live(served)
+    served.replace('stars"', 'points"')
+    code, out, err = served.run("reload")
+    assert code == 0, out + err
+    assert str(label(served)).endswith("points")
+    assert served.pid == pid
+    assert live(served) != before
+    assert f"tiny serves {live(served)}" in out
+    assert "total" in out
+    code, out, _ = served.run("status")
+    assert f"{live(served)} (live)" in out
+    assert f"{before} (previous)" in out
+    assert "= your tree" in out
+
+
+def test_nothing_changed_is_said_and_nothing_is_done(served: TinyApp) -> None:
+    before = registered(served)
+    code, out, _ = served.run("reload")
+    assert code == 0
+    assert "nothing has changed" in out
+    assert registered(served) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("import torch\n", "import torch\nimport nope\n", "handler.py:2 in <module>: import nope"),
+        ("def handle(", "def handle((", "handler.py:11"),
+        (".eval()", '.eval()\n        raise KeyError("x")', "handler.py:10 in initialize"),
+        ('body["text"]', 'body["txet"]', "handler.py:15 in answer"),
+    ],
+    ids=["import", "syntax", "load", "answer"],
+)
+def test_a_version_that_fails_is_refused_with_its_cause_and_leaves_nothing(
+    served: TinyApp, old: str, new: str, cause: str
+) -> None:
+    before, versions_before = live(served), registered(served)
+    served.replace(old, new)
+    code, _, err = served.run("reload")
+    assert code == 4
+    assert cause in err
+    assert "goes on serving" in err
+    assert live(served) == before
+    assert registered(served) == versions_before
+    assert stage.staged(served.settings) <= versions_before
+    assert label(served) is not None
+
+
+def test_the_gate_of_goldens_refuses_a_changed_label_that_the_gate_of_errors_shows(
+    served: TinyApp,
+) -> None:
+    golden = served.folder / "smoke" / "golden.jsonl"
+    try:
+        assert served.run("smoke", "accept")[0] == 0
+        before = live(served)
+        served.replace('stars"', 'points"')
+        code, out, err = served.run("reload", GATE="golden")
+        assert code == 4
+        assert "changes 4 of 4 labels" in err
+        assert live(served) == before
+        code, out, _ = served.run("reload")
+        assert code == 0
+        assert "4 labels changed" in out
+        assert live(served) != before
+    finally:
+        golden.unlink(missing_ok=True)
+
+
+def test_no_gate_asks_no_sample(served: TinyApp) -> None:
+    served.replace('body["text"]', 'body["txet"]')
+    code, out, err = served.run("reload", GATE="none")
+    assert code == 0, err
+    assert "samples" not in out
+    assert served.run("smoke")[0] == 1
+
+
+def test_a_gate_that_does_not_exist_is_wrong_usage(served: TinyApp) -> None:
+    code, _, err = served.run("reload", GATE="label")
+    assert code == 2
+    assert "use errors, golden, none" in err
+
+
+def test_rollback_goes_back_and_forth_at_once(served: TinyApp) -> None:
+    first = live(served)
+    served.replace('stars"', 'points"')
+    assert served.run("reload")[0] == 0
+    second = live(served)
+    code, out, _ = served.run("rollback")
+    assert (code, live(served)) == (0, first)
+    assert f"tiny serves {first} again" in out
+    assert str(label(served)).endswith("stars")
+    assert served.run("rollback")[0] == 0
+    assert live(served) == second
+
+
+def test_rollback_refuses_a_version_that_does_not_answer(served: TinyApp) -> None:
+    served.replace('body["text"]', 'body["txet"]')
+    assert served.run("reload", GATE="none")[0] == 0
+    served.write("handler.py", HANDLER + "\n")
+    assert served.run("reload")[0] == 0
+    before = live(served)
+    code, _, err = served.run("rollback")
+    assert code == 4
+    assert "handler.py:15 in answer" in err
+    assert live(served) == before
+
+
+def test_compare_shows_what_the_tree_would_change_and_leaves_no_trace(served: TinyApp) -> None:
+    before, all_before = live(served), registered(served)
+    served.replace('stars"', 'points"')
+    code, out, _ = served.run("compare")
+    assert code == 1
+    assert "4 labels changed" in out
+    assert out.count("p50") == 2
+    assert (live(served), registered(served)) == (before, all_before)
+
+
+def test_compare_takes_the_previous_version_where_the_tree_is_live(served: TinyApp) -> None:
+    served.write("handler.py", HANDLER + "# the same\n")
+    assert served.run("reload")[0] == 0
+    code, out, _ = served.run("compare")
+    assert code == 0
+    assert "(previous) → " in out
+    assert "4 same" in out
+
+
+def test_versions_and_folders_do_not_pile_up_and_a_stranger_s_version_stays(
+    served: TinyApp,
+) -> None:
+    for number in range(4):
+        served.write("handler.py", f"{HANDLER}# {number}\n")
+        assert served.run("reload")[0] == 0
+    assert len(registered(served)) == 2
+    assert stage.staged(served.settings) == registered(served)
+    store = served.settings.run / "store"
+    assert not store.exists() or len(list(store.iterdir())) <= 1
+
+
+def test_an_edit_of_the_tree_does_not_reach_a_worker_that_is_started_again(
+    served: TinyApp,
+) -> None:
+    served.write("handler.py", HANDLER + "\n")
+    assert served.run("reload")[0] == 0
+    served.replace('stars"', 'points"')
+    (worker,) = management(served).describe(live(served))["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    wait_for(lambda: label(served))
+    assert str(label(served)).endswith("stars")
+
+
+def test_a_changed_config_takes_a_redeploy_and_says_so(served: TinyApp) -> None:
+    pid = served.pid
+    served.write_config("default_response_timeout=99")
+    code, _, err = served.run("reload")
+    assert code == 0
+    assert "config.properties has changed" in err
+    assert served.pid not in (None, pid)
+
+
+def test_a_redeploy_that_fails_goes_back_to_the_reloaded_version(served: TinyApp) -> None:
+    served.replace('stars"', 'points"')
+    assert served.run("reload")[0] == 0
+    before = live(served)
+    served.replace("import torch\n", "import torch\nimport nope\n")
+    code, _, err = served.run("redeploy")
+    assert code == 4
+    assert f"tiny serves {before} again" in err
+    assert str(label(served)).endswith("points")
+
+
+def test_ctrl_c_during_a_load_takes_the_new_version_away(served: TinyApp) -> None:
+    before, all_before = live(served), registered(served)
+    served.replace(".eval()", ".eval()\n        import time\n        time.sleep(60)")
+    process = served.popen("reload")
+    wait_for(lambda: len(registered(served)) > len(all_before))
+    os.killpg(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
+    assert (live(served), registered(served)) == (before, all_before)
+    assert len(stage.staged(served.settings)) <= 2
+    assert label(served) is not None
+
+
+def test_no_request_is_lost_while_versions_come_and_go(served: TinyApp) -> None:
+    found = endpoint.find(served.folder, None, None, None)
+    wrong: list[object] = []
+    sent = [0]
+    end = threading.Event()
+
+    def send() -> None:
+        client = Client(found.url, found.token)
+        while not end.is_set():
+            reply = client.ask(Sample("s", "good food"))
+            sent[0] += 1
+            if not isinstance(reply, Answer):
+                wrong.append(reply)
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(send) for _ in range(8)]
+        try:
+            for number in range(8):
+                fails = number % 4 == 3
+                tail = "raise KeyError" if fails else f"# {number}"
+                served.write("handler.py", f"{HANDLER}{tail}\n")
+                assert served.run("reload")[0] == (4 if fails else 0)
+        finally:
+            end.set()
+        for client in clients:
+            client.result()
+    assert wrong == []
+    assert sent[0] > 100
