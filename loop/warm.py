@@ -32,11 +32,12 @@ from loop.preload import MODULES
 from loop.process import is_alive, outlast
 from loop.settings import TOOLKIT, Settings
 from loop.worker import LIMITS
-from loop.zygote import BOOT
+from loop.zygote import BOOT, SPARE
 from smoke import atomic
 from smoke.fault import Fault, run
 
 IDLE_SECONDS = 30 * 60.0
+SPARE_AFTER_SECONDS = 1.0
 END_SECONDS = 5.0
 STANDIN = Path(__file__).with_name("standin.py")
 
@@ -61,6 +62,7 @@ def start(
     environment: Mapping[str, str],
     modules: Sequence[str] = MODULES,
     idle_seconds: float = IDLE_SECONDS,
+    spare_after: float = SPARE_AFTER_SECONDS,
 ) -> Path | None:
     """Have a warm process that fits, perhaps still importing, and return at once.
 
@@ -72,6 +74,7 @@ def start(
         environment: the server's, which its workers will have.
         modules: what to import.
         idle_seconds: how long it stays without a worker.
+        spare_after: for how many seconds no worker must have come or gone before it forks a spare.
 
     Returns:
         what TorchServe is to call in place of python; None where there are no warm workers.
@@ -92,7 +95,7 @@ def start(
         _end_idle(app, but=current)
         if current is None:
             _write_standin(app)
-            process = _launch(app, environment, modules, idle_seconds)
+            process = _launch(app, environment, modules, idle_seconds, spare_after)
             record = Record(process.pid, process.create_time(), depends_on)
             atomic.write(_folder(app) / "process.json", json.dumps(asdict(record)).encode())
     # It is not executable where the file system is mounted noexec.
@@ -109,7 +112,7 @@ def stop(app: Settings) -> int:
         Fault: one does not end.
     """
     with _lock(app):
-        found = find(app)
+        found = _families(app)
         _end(found)
         (_folder(app) / "process.json").unlink(missing_ok=True)
     return len(found)
@@ -122,10 +125,21 @@ def end_idle(app: Settings) -> None:
 
 
 def find(app: Settings) -> dict[psutil.Process, list[psutil.Process]]:
-    """The app's warm processes, each with the workers that it has forked.
+    """The app's warm processes, each with the workers that it has forked, less the spare one.
 
-    There is one; there are more while replaced ones still have workers. A fork has the command
-    line and, for the kernel, the environment of the process that forked it: the mark is in both.
+    There is one; there are more while replaced ones still have workers.
+    """
+    return {
+        process: [each for each in forks if not _is_spare(each)]
+        for process, forks in _families(app).items()
+    }
+
+
+def _families(app: Settings) -> dict[psutil.Process, list[psutil.Process]]:
+    """The app's warm processes, each with all that it has forked.
+
+    A fork has the command line and, for the kernel, the environment of the process that forked it:
+    the mark is in both.
     """
     marked = {each.pid: each for each in psutil.process_iter() if _has_mark(each, app)}
     found: dict[psutil.Process, list[psutil.Process]] = {}
@@ -156,15 +170,25 @@ def architecture(app: Settings) -> str | None:
 def describe(app: Settings) -> str:
     """The warm process in one line, for `status`."""
     record = _recorded(app)
-    processes = find(app)
-    process = next((each for each in processes if record and each.pid == record.pid), None)
+    families = _families(app)
+    process = next((each for each in families if record and each.pid == record.pid), None)
     if process is None:
         return "none: the next worker imports everything anew"
     state = "ready" if (_folder(app) / "imported").is_file() else "importing"
-    with contextlib.suppress(psutil.Error):
-        memory = process.memory_full_info().pss
-        return f"{state} (pid {process.pid}, {memory / 2**20:.0f} MiB)"
-    return "ended just now"
+    memory = _memory(process)
+    if not memory:
+        return "ended just now"
+    spare = sum(_memory(each) for each in families[process] if _is_spare(each))
+    with_it = " with its spare" if spare else ""
+    return f"{state} (pid {process.pid}, {(memory + spare) / 2**20:.0f} MiB{with_it})"
+
+
+def _memory(process: psutil.Process) -> int:
+    """Its share of the memory, in bytes; 0 if it has ended."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
 
 
 def _rights() -> str:
@@ -232,6 +256,14 @@ def _has_mark(process: psutil.Process, app: Settings) -> bool:
         return False
 
 
+def _is_spare(process: psutil.Process) -> bool:
+    try:
+        # psutil would remember the name, but a spare worker loses it when it is used.
+        return Path(f"/proc/{process.pid}/comm").read_text(encoding="utf-8").strip() == SPARE
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def _parent(process: psutil.Process) -> int | None:
     try:
         return process.ppid()
@@ -259,7 +291,11 @@ def _link(path: Path, target: str) -> None:
 
 
 def _launch(
-    app: Settings, environment: Mapping[str, str], modules: Sequence[str], idle_seconds: float
+    app: Settings,
+    environment: Mapping[str, str],
+    modules: Sequence[str],
+    idle_seconds: float,
+    spare_after: float,
 ) -> psutil.Process:
     """Start a warm process on a socket that is listening already: a stand-in may ask right away."""
     folder = _folder(app)
@@ -276,6 +312,7 @@ def _launch(
             "modules": list(modules),
             "checkpoint": str(app.app / "torch_model") if architecture(app) else None,
             "idle_seconds": idle_seconds,
+            "spare_after": spare_after,
         }
         process = subprocess.Popen(
             [sys.executable, "-c", BOOT, str(TOOLKIT), json.dumps(job)],
@@ -301,11 +338,12 @@ def _without_server_marks(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _end_idle(app: Settings, but: psutil.Process | None) -> None:
-    _end({each: [] for each, forks in find(app).items() if each != but and not forks})
+    families = _families(app).items()
+    _end({each: forks for each, forks in families if each != but and all(map(_is_spare, forks))})
 
 
 def _end(found: Mapping[psutil.Process, list[psutil.Process]]) -> None:
-    """Kill warm processes and their workers, and wait until all are gone."""
+    """Kill warm processes and what they have forked, and wait until all are gone."""
     going = [each for process, forks in found.items() for each in (process, *forks)]
     for each in going:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -10,11 +10,13 @@ import resource
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
@@ -66,6 +68,16 @@ class StandIn:
         return int(dict(line.split(":", 1) for line in status.splitlines())["Umask"], 8)
 
 
+def name() -> bytes:
+    """The name by which the kernel lists this process."""
+    return Path("/proc/self/comm").read_bytes().removesuffix(b"\n")
+
+
+def rename(name: bytes) -> None:
+    """Give this process another name, of 15 bytes at most."""
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name)
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent is gone, however that ended."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -73,14 +85,21 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def take_over(standin: StandIn) -> None:
+def take_over(standin: StandIn, toolkit: Iterable[str]) -> None:
     """Make this process what the stand-in would be, had it become the real python.
+
+    Args:
+        standin: whose place it takes.
+        toolkit: the names of the toolkit's own modules, which a worker does not have.
 
     Raises:
         OSError, ValueError: the stand-in has gone, or may do what this process may not.
     """
     _take_over_process(standin)
     _take_over_interpreter(standin)
+    # A model folder may have a module of that name.
+    for name in toolkit:
+        del sys.modules[name]
 
 
 def _take_over_process(standin: StandIn) -> None:
@@ -111,6 +130,3 @@ def _take_over_interpreter(standin: StandIn) -> None:
         sys.modules["numpy.random"].seed()
     if "torch" in sys.modules:
         sys.modules["torch"].default_generator.seed()
-    # The toolkit's own: a model folder may have a module of that name.
-    for name in [each for each in sys.modules if each.partition(".")[0] == "loop"]:
-        del sys.modules[name]

@@ -4,6 +4,11 @@
                       ╎ streams            │ fork
                       ╰╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ worker
 
+One worker, the *spare*, it forks ahead of need, once it has other workers and has been left alone
+for a while. The spare rehearses (see `loop.preload`) and waits; the next stand-in that asks is
+handed to it, and gets a worker that need not be forked any more. Whoever asks when no spare is
+ready gets a fork at once.
+
 A stand-in sends its three standard streams and waits. What passes over the socket:
 
     fork, with the streams    from the stand-in
@@ -33,6 +38,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from loop import preload, worker
 from loop.fingerprint import changed, fingerprint
@@ -51,12 +57,17 @@ zygote.main()
 # Found on PYTHONPATH, they run when the interpreter starts.
 STARTUP_MODULES = {"sitecustomize", "usercustomize"}
 
+# What the kernel lists a spare worker as, so that `loop.warm` takes it for no worker.
+SPARE = "spare worker"
+READY = b"ready"
+
 
 def main() -> None:
     """Import, then serve; in a fork, be the worker.
 
     The job, as JSON: `folder` for the log and the list of what is imported, `listener`, the number
-    of the socket, `modules` and `checkpoint` to preload (the latter may be null), `idle_seconds`.
+    of the socket, `modules` and `checkpoint` to preload (the latter may be null), `idle_seconds`
+    and `spare_after`, see `Zygote`.
     """
     job = json.loads(sys.argv[2])
     folder = Path(job["folder"])
@@ -64,7 +75,8 @@ def main() -> None:
     # Not every kernel or container has pidfds: better known now than after the first fork.
     os.close(os.pidfd_open(os.getpid()))
     began = time.monotonic()
-    preload.preload(job["modules"], job["checkpoint"] and Path(job["checkpoint"]))
+    checkpoint = job["checkpoint"] and Path(job["checkpoint"])
+    preload.preload(job["modules"], checkpoint)
     if preload.cuda_is_initialised():
         sys.exit("CUDA was initialised by an import: a fork could not use it")
     _list_imported_files(folder / "imported")
@@ -73,7 +85,8 @@ def main() -> None:
     gc.collect()
     # What is there now stays: without this, each fork's first collection would copy all of it.
     gc.freeze()
-    standin = Zygote(socket.socket(fileno=job["listener"]), job["idle_seconds"]).serve()
+    listener = socket.socket(fileno=job["listener"])
+    standin = Zygote(listener, job["idle_seconds"], job["spare_after"], checkpoint).serve()
     if standin is not None:
         runpy.run_path(standin.arguments[0], run_name="__main__")
 
@@ -114,19 +127,61 @@ class Fork:
     connection: socket.socket
 
 
+@dataclass(frozen=True)
+class Spare:
+    """A worker that was forked ahead of need.
+
+    Attributes:
+        pid: its process, which stays as a zombie until its status has been read.
+        end: a pidfd, readable when it has ended.
+        channel: to it. It says there that it is ready, and is then sent its stand-in.
+    """
+
+    pid: int
+    end: int
+    channel: socket.socket
+
+    def accepts(self, standin: StandIn, connection: socket.socket) -> bool:
+        """Hand it a stand-in, if it is ready."""
+        try:
+            if self.channel.recv(100, socket.MSG_DONTWAIT) != READY:
+                return False
+            handed = [*standin.streams, connection.fileno()]
+            socket.send_fds(self.channel, [str(standin.pid).encode()], handed)
+        except OSError:
+            # It is still rehearsing, or has just died.
+            return False
+        return True
+
+
 class Zygote:
     """Answers stand-ins until it has been idle for too long.
 
     Args:
         listener: the socket on which stand-ins ask.
         idle_seconds: how long it stays when it has no worker.
+        spare_after: for how many seconds it must have been left alone before it forks a spare
+            worker: one that rehearses takes a core from those that are loading or answering.
+        checkpoint: what the spare rehearses; may be None.
     """
 
-    def __init__(self, listener: socket.socket, idle_seconds: float) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        idle_seconds: float,
+        spare_after: float,
+        checkpoint: Path | None,
+    ) -> None:
         self._fingerprint = fingerprint(worker.environment_of(os.getpid()))
         self._imported = {name.partition(".")[0] for name in sys.modules} - {"loop"}
+        # Found before a fork: to look through all names would copy, there, the pages they are on.
+        self._toolkit = [name for name in sys.modules if name.partition(".")[0] == "loop"]
         self._idle_seconds = idle_seconds
+        self._spare_after = spare_after
+        self._checkpoint = checkpoint
         self._forks = 0
+        self._spare: Spare | None = None
+        self._keeps_spares = True
         # poll, unlike epoll, keeps nothing in the kernel that a fork would share.
         self._selector = selectors.PollSelector()
         self._watch(listener, partial(self._accept, listener))
@@ -137,14 +192,27 @@ class Zygote:
         Returns:
             None in this process; in a fork, the stand-in whose worker it has become.
         """
-        while events := self._selector.select(None if self._forks else self._idle_seconds):
-            for key, _ in events:
-                # An earlier event of this round may have ended what this one is about.
-                if self._selector.get_map().get(key.fd) is key:
-                    standin: StandIn | None = key.data()
-                    if standin is not None:
-                        return standin
-        log(f"no worker for {self._idle_seconds:.0f} s: the end")
+        while True:
+            lacks_spare = self._forks > 0 and self._spare is None and self._keeps_spares
+            patience = None if self._forks else self._idle_seconds
+            seconds = self._spare_after if lacks_spare else patience
+            if events := self._selector.select(seconds):
+                standin = self._handle(events)
+            elif lacks_spare:
+                standin = self._fork_spare()
+            else:
+                log(f"no worker for {self._idle_seconds:.0f} s: the end")
+                return None
+            if standin is not None:
+                return standin
+
+    def _handle(self, events: list[tuple[selectors.SelectorKey, int]]) -> StandIn | None:
+        for key, _ in events:
+            # An earlier event of this round may have ended what this one is about.
+            if self._selector.get_map().get(key.fd) is key:
+                standin: StandIn | None = key.data()
+                if standin is not None:
+                    return standin
         return None
 
     def _watch(self, source: socket.socket | int, then: Callable[[], StandIn | None]) -> None:
@@ -155,7 +223,7 @@ class Zygote:
         self._watch(connection, partial(self._answer, connection))
 
     def _answer(self, connection: socket.socket) -> StandIn | None:
-        """Fork the worker that a stand-in asks for, or say why not."""
+        """Give a stand-in the worker that it asks for, or say why not."""
         self._selector.unregister(connection)
         streams: list[int] = []
         try:
@@ -166,7 +234,7 @@ class Zygote:
             standin = StandIn(struct.unpack("3i", credentials)[0], streams)
             refusal = self._refusal(standin)
             if not refusal:
-                return self._fork(standin, connection)
+                return self._provide(standin, connection)
             log(f"no worker for {standin.pid}: {refusal}")
             tell(connection, refusal)
         except OSError as error:
@@ -185,6 +253,18 @@ class Zygote:
             return f"{found} comes before a module that the warm process has imported"
         return ""
 
+    def _provide(self, standin: StandIn, connection: socket.socket) -> StandIn | None:
+        """The spare worker, if it is ready; else fork one."""
+        spare = self._spare
+        if spare is None or not spare.accepts(standin, connection):
+            return self._fork(standin, connection)
+        log(f"worker {spare.pid}, the spare one, for {standin.pid}")
+        self._spare = None
+        spare.channel.close()
+        self._selector.unregister(spare.end)
+        self._employ(Fork(spare.pid, spare.end, connection))
+        return None
+
     def _fork(self, standin: StandIn, connection: socket.socket) -> StandIn | None:
         zygote = os.getpid()
         pid = os.fork()
@@ -192,28 +272,82 @@ class Zygote:
             try:
                 worker.die_with(zygote)
                 self._let_go()
-                worker.take_over(standin)
-                connection.send(b"forked")
-                connection.close()
             except Exception as error:
-                tell(connection, f"the fork failed: {error}")
-                # Never back into the zygote's loop.
-                os._exit(1)
-            return standin
-        fork = Fork(pid, os.pidfd_open(pid), connection)
-        self._watch(fork.connection, partial(self._kill, fork))
-        self._watch(fork.end, partial(self._bury, fork))
-        self._forks += 1
+                give_up(connection, error)
+            return self._become(standin, connection)
+        self._employ(Fork(pid, os.pidfd_open(pid), connection))
         log(f"worker {pid} for {standin.pid}")
         return None
 
+    def _employ(self, fork: Fork) -> None:
+        self._watch(fork.connection, partial(self._kill, fork))
+        self._watch(fork.end, partial(self._bury, fork))
+        self._forks += 1
+
     def _let_go(self) -> None:
         """In a fork: close all that is the zygote's."""
+        if self._spare is not None:
+            self._spare.channel.close()
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
             else:
                 os.close(key.fd)
+
+    def _become(self, standin: StandIn, connection: socket.socket) -> StandIn:
+        """In a fork: become the stand-in's worker."""
+        try:
+            worker.take_over(standin, self._toolkit)
+            connection.send(b"forked")
+            connection.close()
+        except Exception as error:
+            give_up(connection, error)
+        return standin
+
+    def _fork_spare(self) -> StandIn | None:
+        """Fork a spare worker. In that fork, return once it has become a stand-in's."""
+        zygote, name = os.getpid(), worker.name()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            # Named before it exists: at no moment is it taken for a worker.
+            worker.rename(SPARE.encode())
+            pid = os.fork()
+            end = os.pidfd_open(pid) if pid else -1
+        except OSError as error:
+            self._forgo_spares(f"no {SPARE}: {error}")
+            return None
+        finally:
+            if os.getpid() == zygote:
+                worker.rename(name)
+        if pid == 0:
+            ours.close()
+            return self._be_spare(zygote, theirs, name)
+        theirs.close()
+        self._spare = Spare(pid, end, ours)
+        self._watch(end, partial(self._bury_spare, self._spare))
+        return None
+
+    def _be_spare(self, zygote: int, channel: socket.socket, name: bytes) -> StandIn:
+        """In a spare worker: rehearse, wait for a stand-in, and become its worker.
+
+        What is raised here ends the process: it never comes back into the zygote's loop.
+        """
+        worker.die_with(zygote)
+        self._let_go()
+        began = time.monotonic()
+        preload.rehearse(self._checkpoint)
+        channel.send(READY)
+        log(f"{SPARE} {os.getpid()} is ready after {time.monotonic() - began:.2f} s")
+        pid, handed, *_ = socket.recv_fds(channel, 100, 4)
+        channel.close()
+        if not handed:
+            sys.exit("the warm process has gone")
+        *streams, connection = handed
+        worker.rename(name)
+        standin = self._become(StandIn(int(pid), streams), socket.socket(fileno=connection))
+        for stream in streams:
+            os.close(stream)
+        return standin
 
     def _kill(self, fork: Fork) -> None:
         """Its stand-in has gone, so a worker goes too."""
@@ -231,6 +365,19 @@ class Zygote:
         if fork.connection.fileno() != -1:
             self._selector.unregister(fork.connection)
             tell(fork.connection, str(status))
+
+    def _bury_spare(self, spare: Spare) -> None:
+        """It has ended before it was of use, and the next might too: no loop of forks."""
+        status = os.waitstatus_to_exitcode(os.waitpid(spare.pid, 0)[1])
+        self._forgo_spares(f"{SPARE} {spare.pid} ended with {status}")
+        self._selector.unregister(spare.end)
+        os.close(spare.end)
+        spare.channel.close()
+        self._spare = None
+
+    def _forgo_spares(self, reason: str) -> None:
+        log(f"{reason}: from now on, each worker is forked when it is asked for")
+        self._keeps_spares = False
 
 
 def hiding(folders: Iterable[str], names: set[str]) -> str | None:
@@ -250,6 +397,12 @@ def tell(connection: socket.socket, message: str) -> None:
     with contextlib.suppress(OSError):
         connection.send(message.encode(errors="replace")[:1000])
     connection.close()
+
+
+def give_up(connection: socket.socket, error: Exception) -> NoReturn:
+    """End a fork that cannot become a worker: never back into the zygote's loop."""
+    tell(connection, f"the fork failed: {error}")
+    os._exit(1)
 
 
 def log(message: str) -> None:

@@ -1,4 +1,7 @@
-"""Warm workers: forked in place of started, and nothing else about them differs."""
+"""Warm workers: forked in place of started, and nothing else about them differs.
+
+`way` is how a worker is come by: forked when it is asked for, or ahead of need, as the spare one.
+"""
 
 import json
 import os
@@ -8,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +20,12 @@ from typing import Any
 import psutil
 import pytest
 
-from loop import fingerprint, settings, warm
+from loop import fingerprint, preload, settings, warm
 from loop.preload import MODULES
 from loop.process import is_alive, outlast
 from loop.settings import Settings
+from loop.worker import StandIn
+from loop.zygote import READY, SPARE, Spare
 
 # All that a worker can see of how it was started.
 PORTRAIT = """
@@ -40,6 +46,7 @@ print(json.dumps({
     "umask": os.umask(0),
     "limits": [resource.getrlimit(getattr(resource, name)) for name in names],
     "cores": sorted(os.sched_getaffinity(0)),
+    "process name": open("/proc/self/comm").read(),
     "priority": os.getpriority(os.PRIO_PROCESS, 0),
     "signals": [str(signal.getsignal(each)) for each in sorted(signal.valid_signals())],
     "descriptors": [
@@ -86,10 +93,32 @@ class Place:
             "TEMP": str(self.app.tmp),
         }
 
-    def start(self, modules: tuple[str, ...] = ("json",), **options: Any) -> Path:
+    def start(
+        self, modules: tuple[str, ...] = ("json",), way: str = "fork", **options: Any
+    ) -> Path:
+        """Have a warm process whose first worker, at least, will be come by in this way."""
+        options.setdefault("spare_after", 0.02 if way == "spare" else 1e6)
         standin = warm.start(self.app, self.environment, modules, **options)
         assert standin is not None
+        if way == "spare":
+            self.await_spare(standin)
         return standin
+
+    def await_spare(self, standin: Path) -> None:
+        """Have a worker until there is a spare one that waits for the next."""
+        while not self.has_ready_spare():
+            keeper = self.begin(standin, UNTIL_TOLD)
+            assert eventually(self.has_ready_spare)
+            keeper.communicate(b"end\n")
+
+    def has_ready_spare(self) -> bool:
+        log = self.log()
+        return log.count(" is ready after") > log.count(", the spare one,")
+
+    def spare(self) -> psutil.Process:
+        forks = self.zygote().children()
+        (found,) = (each for each in forks if comm(each) == SPARE)
+        return found
 
     def command(self, python: Path | str, *arguments: str) -> dict[str, Any]:
         """The arguments of Popen for a worker."""
@@ -120,13 +149,16 @@ class Place:
         return process
 
     def log(self) -> str:
-        return (self.app.link / "warm" / "log").read_text(encoding="utf-8")
+        try:
+            return (self.app.link / "warm" / "log").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
-    def standins(self) -> list[int]:
-        """The stand-ins that are connected, or are waiting for it, as the zygote's peers."""
-        listening = (self.app.link / "warm" / "socket").name
-        table = Path("/proc/net/unix").read_text(encoding="utf-8")
-        return [1 for line in table.splitlines() if listening in line and " 03 " not in line]
+    def waiting(self) -> int:
+        """How many stand-ins have connected, but the warm process has not accepted them yet."""
+        listening = f"{self.app.link}/warm/socket."
+        table = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+        return sum(listening in line and " 02 " in line for line in table.splitlines())
 
     def zygote(self) -> psutil.Process:
         (found,) = warm.find(self.app)
@@ -143,6 +175,38 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield place
     warm.stop(place.app)
     place.app.link.unlink()
+
+
+@pytest.fixture(params=["fork", "spare"])
+def way(request: pytest.FixtureRequest, place: Place) -> Iterator[str]:
+    """How the workers of a test are come by; it fails if they were not."""
+    yield request.param
+    assert (", the spare one," in place.log()) == (request.param == "spare")
+
+
+def comm(process: psutil.Process) -> str:
+    """The name by which the kernel lists a process; psutil remembers an earlier one."""
+    return Path(f"/proc/{process.pid}/comm").read_text(encoding="utf-8").strip()
+
+
+def save_checkpoint(place: Place, words: int = 0) -> Path:
+    """A small classifier of the app, with random weights, whose tokenizer knows some more words."""
+    # Here, since it takes seconds and few tests need it.
+    from transformers import BertConfig, BertTokenizer
+
+    from tests import tiny_checkpoints
+
+    config = BertConfig(
+        hidden_size=64,
+        intermediate_size=64,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        vocab_size=100,
+    )
+    pieces = tiny_checkpoints.wordpieces()
+    more = {f"word{number}": len(pieces) + number for number in range(words)}
+    tokenizer = BertTokenizer(vocab=pieces | more)
+    return tiny_checkpoints.save(place.app.app / "torch_model", config, tokenizer)
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -173,9 +237,9 @@ def may_raise_limits() -> bool:
 # The same either way
 
 
-def test_a_forked_worker_sees_what_an_ordinary_one_sees(place: Place) -> None:
+def test_a_forked_worker_sees_what_an_ordinary_one_sees(place: Place, way: str) -> None:
     place.environment["ODD"] = os.fsdecode(b"\xff=\n")
-    standin = place.start()
+    standin = place.start(way=way)
 
     def unlike_the_warm_process() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (500, 1000))
@@ -199,31 +263,34 @@ def test_a_forked_worker_sees_what_an_ordinary_one_sees(place: Place) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 255])
-def test_the_exit_code_is_the_workers(place: Place, code: int) -> None:
-    assert place.run(place.start(), f"import sys; sys.exit({code})").returncode == code
+def test_the_exit_code_is_the_workers(place: Place, code: int, way: str) -> None:
+    assert place.run(place.start(way=way), f"import sys; sys.exit({code})").returncode == code
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGPIPE])
-def test_a_death_by_a_signal_is_a_death_by_that_signal(place: Place, number: int) -> None:
+def test_a_death_by_a_signal_is_a_death_by_that_signal(place: Place, number: int, way: str) -> None:
     code = f"import os, signal; signal.signal({number}, 0) if {number} != 9 else 0\n"
-    assert place.run(place.start(), code + f"os.kill(os.getpid(), {number})").returncode == -number
+    assert (
+        place.run(place.start(way=way), code + f"os.kill(os.getpid(), {number})").returncode
+        == -number
+    )
 
 
-def test_what_a_worker_writes_arrives_as_it_was_written(place: Place) -> None:
+def test_what_a_worker_writes_arrives_as_it_was_written(place: Place, way: str) -> None:
     code = """
 import os, sys
 print("é", end="")
 sys.stdout.buffer.write(bytes(range(256)) * 4000)
 os.write(2, b"\\0err\\xff")
 """
-    ran = place.run(place.start(), code)
+    ran = place.run(place.start(way=way), code)
     assert ran.stdout == "é".encode() + bytes(range(256)) * 4000
     assert ran.stderr == b"\0err\xff"
 
 
-def test_what_a_worker_closes_is_closed(place: Place) -> None:
+def test_what_a_worker_closes_is_closed(place: Place, way: str) -> None:
     code = "import os\nprint('up')\nos.close(1)\nos.close(2)\ninput()"
-    serving = place.begin(place.start(), code)
+    serving = place.begin(place.start(way=way), code)
     assert serving.stdout is not None
     assert serving.stdout.read() == b""
     assert serving.poll() is None
@@ -232,36 +299,43 @@ def test_what_a_worker_closes_is_closed(place: Place) -> None:
 
 
 def test_a_worker_has_nothing_open_that_is_the_warm_process_s_or_another_worker_s(
-    place: Place,
+    place: Place, way: str
 ) -> None:
-    standin = place.start()
+    standin = place.start(way=way)
     other = place.begin(standin, UNTIL_TOLD)
+    if way == "spare":
+        place.await_spare(standin)
     # Seen before a garbage collection might close it.
     code = "import os; print([n for n in range(64) if os.path.lexists(f'/proc/self/fd/{n}')])"
     assert place.run(standin, code).stdout == b"[0, 1, 2]\n"
     other.communicate(b"end\n")
 
 
-def test_exit_handlers_and_unfinished_threads_have_their_turn(place: Place) -> None:
+def test_exit_handlers_and_unfinished_threads_have_their_turn(place: Place, way: str) -> None:
     code = """
 import atexit, threading
 atexit.register(print, "handler")
 threading.Thread(target=lambda: print("thread")).start()
 """
-    assert place.run(place.start(), code).stdout.splitlines() == [b"thread", b"handler"]
+    assert place.run(place.start(way=way), code).stdout.splitlines() == [b"thread", b"handler"]
 
 
-def test_workers_draw_different_random_numbers(place: Place) -> None:
-    standin = place.start(("random", "numpy.random"))
+def test_workers_draw_different_random_numbers(place: Place, way: str) -> None:
+    standin = place.start(("random", "numpy.random"), way)
     code = "import random, numpy; print(random.random(), numpy.random.random())"
-    (a, b), (c, d) = (place.run(standin, code).stdout.split() for _ in range(2))
+    a, b = place.run(standin, code).stdout.split()
+    if way == "spare":
+        place.await_spare(standin)
+    c, d = place.run(standin, code).stdout.split()
     assert a != c
     assert b != d
 
 
-def test_a_module_beside_the_handler_may_have_the_name_of_one_of_ours(place: Place) -> None:
+def test_a_module_beside_the_handler_may_have_the_name_of_one_of_ours(
+    place: Place, way: str
+) -> None:
     (place.model / "loop.py").write_text("mine = True", encoding="utf-8")
-    ran = place.run(place.start(), "import loop; print(loop.mine)")
+    ran = place.run(place.start(way=way), "import loop; print(loop.mine)")
     assert ran.stdout == b"True\n"
 
 
@@ -273,43 +347,199 @@ def test_what_is_no_worker_is_the_real_python(place: Place) -> None:
 
 
 def test_a_real_load_and_prediction_are_the_same_and_nothing_was_computed_before(
-    place: Place,
+    place: Place, way: str
 ) -> None:
     """With all that is preloaded for a real server: it takes seconds."""
-    checkpoint = place.app.app / "torch_model"
-    checkpoint.mkdir()
-    config = {
-        "model_type": "bert",
-        "architectures": ["BertForSequenceClassification"],
-        "hidden_size": 64,
-        "intermediate_size": 64,
-        "num_attention_heads": 2,
-        "num_hidden_layers": 2,
-        "vocab_size": 100,
-    }
-    (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    checkpoint = save_checkpoint(place)
     code = f"""
-import os, torch
-from transformers import AutoConfig, AutoModelForSequenceClassification as Auto
+import logging, os, torch
+from transformers import AutoModelForSequenceClassification as Auto, AutoTokenizer
+fixed = [logging.root.handlers, os.listdir("/proc/self/task") == [str(os.getpid())]]
+fixed += [number for number in range(64) if os.path.lexists(f"/proc/self/fd/{{number}}")]
 torch.set_num_threads(2)
 print(torch.rand(1).item())
-if not os.path.exists("saved"):
-    Auto.from_config(AutoConfig.from_pretrained({str(checkpoint)!r})).save_pretrained("saved")
-model = Auto.from_pretrained("saved").eval()
+model = Auto.from_pretrained({str(checkpoint)!r}).eval()
+tokenizer = AutoTokenizer.from_pretrained({str(checkpoint)!r})
 with torch.inference_mode():
-    print(model(torch.arange(90).reshape(1, 90)).logits.tolist())
+    print(fixed, model(**tokenizer("good " * 90, return_tensors="pt")).logits.tolist())
 """
     # OpenBLAS's threads would do no harm: it ends them itself before a fork.
     place.environment["OPENBLAS_NUM_THREADS"] = "1"
-    standin = place.start(MODULES)
     ordinary = place.run(sys.executable, code)
-    forked = [place.run(standin, code) for _ in range(2)]
-    assert forked[0].returncode == 0, forked[0].stderr.decode()
-    drawn, logits = zip(*(ran.stdout.splitlines() for ran in (ordinary, *forked)), strict=True)
-    assert len(set(logits)) == 1
+    standin = place.start(MODULES, way)
+    first = place.run(standin, code)
+    if way == "spare":
+        place.await_spare(standin)
+        assert place.spare().num_threads() == 1
+    second = place.run(standin, code)
+    assert first.returncode == 0, first.stderr.decode()
+    drawn, rest = zip(*(ran.stdout.splitlines() for ran in (ordinary, first, second)), strict=True)
+    assert len(set(rest)) == 1
     assert len(set(drawn)) == 3
     assert place.zygote().num_threads() == 1
     assert "Traceback" not in place.log()
+
+
+# The spare worker
+
+
+def test_a_spare_worker_waits_until_no_worker_has_come_or_gone_for_a_while(place: Place) -> None:
+    standin = place.start(spare_after=0.5)
+    serving = place.begin(standin, UNTIL_TOLD)
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        assert place.run(standin, "print('up')").stdout == b"up\n"
+    assert "spare" not in place.log()
+    assert eventually(place.has_ready_spare)
+    serving.communicate(b"end\n")
+
+
+def test_there_is_no_spare_worker_before_the_first_worker(place: Place) -> None:
+    place.start(spare_after=0.01)
+    assert eventually((place.app.link / "warm" / "imported").is_file)
+    assert outlast([place.zygote()], 0.3)
+    assert "spare" not in place.log()
+
+
+def test_of_many_that_ask_at_once_none_waits_for_a_spare_worker(place: Place) -> None:
+    standin = place.start(way="spare", spare_after=0.3)
+    place.zygote().suspend()
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(place.begin, standin, UNTIL_TOLD) for _ in range(4)]
+        assert eventually(lambda: place.waiting() == len(runs))
+        place.zygote().resume()
+        serving = [run.result() for run in runs]
+    assert place.log().count(", the spare one,") == 1
+    for each in serving:
+        each.communicate(b"end\n")
+
+
+def test_who_asks_during_a_rehearsal_gets_a_fork_at_once(place: Place) -> None:
+    # Many words, so that the rehearsal can be stopped in the middle.
+    save_checkpoint(place, words=200_000)
+    standin = place.start(spare_after=0.01)
+    serving = place.begin(standin, UNTIL_TOLD)
+    zygote = place.zygote().pid
+    children = Path(f"/proc/{zygote}/task/{zygote}/children")
+    assert eventually(lambda: len(children.read_text().split()) == 2)
+    spare = place.spare()
+    spare.suspend()
+    assert not place.has_ready_spare()
+    code = "import os; print([n for n in range(64) if os.path.lexists(f'/proc/self/fd/{n}')])"
+    assert place.run(standin, code).stdout == b"[0, 1, 2]\n"
+    assert ", the spare one," not in place.log()
+    spare.resume()
+    assert eventually(place.has_ready_spare)
+    assert place.run(standin, "import os; print(os.getpid())").stdout.decode() == f"{spare.pid}\n"
+    serving.communicate(b"end\n")
+
+
+def test_a_spare_worker_that_is_not_ready_or_has_died_is_passed_over() -> None:
+    standin = StandIn(os.getpid(), [0, 1, 2])
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, connection, other:
+        spare = Spare(0, 0, ours)
+        assert not spare.accepts(standin, connection)
+        theirs.send(READY)
+        assert spare.accepts(standin, connection)
+        theirs.send(READY)
+        theirs.close()
+        assert not spare.accepts(standin, connection)
+        assert not spare.accepts(standin, connection)
+
+
+def test_a_spare_worker_that_dies_is_the_last_one(place: Place) -> None:
+    standin = place.start(way="spare")
+    serving = place.begin(standin, UNTIL_TOLD)
+    assert eventually(place.has_ready_spare)
+    spare = place.spare()
+    spare.kill()
+    assert eventually(lambda: f"{SPARE} {spare.pid} ended with -9" in place.log())
+    told = place.log()
+    assert place.run(standin, "print('up')").stdout == b"up\n"
+    assert outlast([place.zygote()], 0.3)
+    assert SPARE not in place.log().removeprefix(told)
+    assert ", the spare one," not in place.log().removeprefix(told)
+    serving.communicate(b"end\n")
+
+
+def test_a_spare_worker_counts_as_none(place: Place) -> None:
+    place.start(way="spare")
+    assert place.spare().is_running()
+    assert list(warm.find(place.app).values()) == [[]]
+    assert warm.workers(place.app) == []
+
+
+def test_a_used_spare_worker_counts_as_one(place: Place) -> None:
+    standin = place.start(way="spare")
+    spare = place.spare()
+    assert warm.workers(place.app) == []
+    serving = place.begin(standin, UNTIL_TOLD)
+    assert warm.workers(place.app) == [spare]
+    serving.communicate(b"end\n")
+
+
+@pytest.mark.parametrize("end", [warm.stop, warm.end_idle])
+def test_no_spare_worker_is_left(place: Place, end: Callable[[Settings], None]) -> None:
+    place.start(way="spare")
+    spare = place.spare()
+    end(place.app)
+    assert not is_alive(spare)
+
+
+def test_a_spare_worker_does_not_keep_a_warm_process_from_its_idle_end(place: Place) -> None:
+    place.start(way="spare", idle_seconds=0.5)
+    zygote, spare = place.zygote(), place.spare()
+    assert have_ended(zygote, spare)
+
+
+def test_a_warm_process_that_is_killed_takes_its_spare_along(place: Place) -> None:
+    place.start(way="spare")
+    zygote, spare = place.zygote(), place.spare()
+    zygote.kill()
+    assert have_ended(zygote, spare)
+
+
+def test_the_memory_of_the_spare_is_told(place: Place) -> None:
+    place.start(way="spare")
+    both = [place.zygote(), place.spare()]
+    told = warm.describe(place.app).removeprefix(f"ready (pid {both[0].pid}, ")
+    size = sum(each.memory_full_info().pss for each in both) / 2**20
+    assert float(told.removesuffix(" MiB with its spare)")) == pytest.approx(size, abs=1)
+
+
+def test_a_rehearsal_that_fails_is_told_and_does_no_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": -1}')
+    preload.rehearse(tmp_path)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_is_said_once_per_process_is_not_said_by_the_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import logging
+
+    heard: list[object] = []
+
+    def say(_: Path) -> None:
+        warnings.warn_explicit("once per place", UserWarning, __file__, 1, registry=registry)
+        logging.get_logger("transformers").warning_once("once per process")
+
+    registry: dict[Any, Any] = {}
+    log = logging.get_logger("transformers")
+    monkeypatch.setattr(log, "warning", heard.append)
+    monkeypatch.setattr("warnings.showwarning", lambda message, *_, **__: heard.append(message))
+    for step in ("load_tokenizer", "warm_model"):
+        monkeypatch.setattr(preload, step, say)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        preload.rehearse(tmp_path)
+        assert len(heard) == 2
+        say(tmp_path)
+        assert len(heard) == 4
 
 
 # When a fork would not be the same
@@ -383,11 +613,12 @@ def test_a_data_file_with_the_name_of_a_module_hides_nothing(place: Place) -> No
 
 @pytest.mark.skipif(may_raise_limits(), reason="this user may raise every limit")
 def test_a_higher_limit_than_the_warm_process_may_set_means_an_ordinary_start(
-    place: Place,
+    place: Place, way: str
 ) -> None:
-    standin = place.start()
+    standin = place.start(way=way)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    place.zygote().rlimit(psutil.RLIMIT_NOFILE, (files - 1, files - 1))
+    forked = place.spare() if way == "spare" else place.zygote()
+    forked.rlimit(psutil.RLIMIT_NOFILE, (files - 1, files - 1))
     assert "the fork failed" in reason(place.run(standin, "print('up')").stdout)
 
 
@@ -431,7 +662,7 @@ def test_a_worker_that_comes_during_the_imports_waits_for_them(place: Place) -> 
     place.zygote().suspend()
     with ThreadPoolExecutor() as pool:
         run = pool.submit(place.run, standin, "print('up')")
-        assert eventually(lambda: bool(place.standins()))
+        assert eventually(lambda: place.waiting() == 1)
         place.zygote().resume()
         assert run.result().stdout == b"up\n"
 
@@ -531,8 +762,8 @@ def test_it_is_not_idle_while_it_has_a_worker(place: Place) -> None:
     assert have_ended(zygote)
 
 
-def test_stop_leaves_nothing_running(place: Place) -> None:
-    serving = place.begin(place.start(), UNTIL_KILLED)
+def test_stop_leaves_nothing_running(place: Place, way: str) -> None:
+    serving = place.begin(place.start(way=way), UNTIL_KILLED)
     zygote, (worker,) = next(iter(warm.find(place.app).items()))
     assert warm.stop(place.app) == 1
     assert not is_alive(zygote)
@@ -585,16 +816,16 @@ def test_its_memory_is_told(place: Place) -> None:
 # One fate
 
 
-def test_a_worker_that_is_killed_takes_its_stand_in_along(place: Place) -> None:
-    serving = place.begin(place.start(), UNTIL_KILLED)
+def test_a_worker_that_is_killed_takes_its_stand_in_along(place: Place, way: str) -> None:
+    serving = place.begin(place.start(way=way), UNTIL_KILLED)
     (worker,) = warm.workers(place.app)
     worker.kill()
     assert serving.communicate(timeout=10)[0] == b""
     assert serving.returncode == -signal.SIGKILL
 
 
-def test_a_stand_in_that_is_killed_takes_its_worker_along(place: Place) -> None:
-    serving = place.begin(place.start(), UNTIL_KILLED)
+def test_a_stand_in_that_is_killed_takes_its_worker_along(place: Place, way: str) -> None:
+    serving = place.begin(place.start(way=way), UNTIL_KILLED)
     (worker,) = warm.workers(place.app)
     serving.kill()
     # The end of the worker's output, not only of the stand-in's.
@@ -603,8 +834,8 @@ def test_a_stand_in_that_is_killed_takes_its_worker_along(place: Place) -> None:
     assert is_alive(place.zygote())
 
 
-def test_a_warm_process_that_is_killed_takes_both_along(place: Place) -> None:
-    serving = place.begin(place.start(), UNTIL_KILLED)
+def test_a_warm_process_that_is_killed_takes_both_along(place: Place, way: str) -> None:
+    serving = place.begin(place.start(way=way), UNTIL_KILLED)
     (worker,) = warm.workers(place.app)
     place.zygote().kill()
     assert serving.communicate(timeout=10)[0] == b""
@@ -622,12 +853,12 @@ def test_the_fate_of_one_worker_is_not_that_of_another(place: Place) -> None:
     assert second.returncode == 0
 
 
-def test_a_stand_in_that_is_killed_while_it_waits_leaves_no_worker(place: Place) -> None:
-    standin = place.start()
+def test_a_stand_in_that_is_killed_while_it_waits_leaves_no_worker(place: Place, way: str) -> None:
+    standin = place.start(way=way)
     place.zygote().suspend()
     place.script.write_text(UNTIL_KILLED, encoding="utf-8")
     waiting = subprocess.Popen(**place.command(standin))
-    assert eventually(lambda: bool(place.standins()))
+    assert eventually(lambda: place.waiting() == 1)
     waiting.kill()
     waiting.wait(10)
     place.zygote().resume()
