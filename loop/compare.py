@@ -71,7 +71,7 @@ def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
         yield Side(found.previous, "previous"), Side(found.live, "live, your tree")
         return
     package.check_handler(packed.handler)
-    with candidate.registered(app, management, packed, Budget()):
+    with candidate.registered(app, management, packed, found.all, Budget()):
         yield Side(found.live, "live"), Side(packed.version, "your tree")
 
 

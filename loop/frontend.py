@@ -25,13 +25,15 @@ class Frontend:
         # Each worker has a thread of the frontend, which bears its name.
         self._thread = rf"(W-\d+-{re.escape(f'{app.name}_{version}')})"
         self._began = self._read = self._size()
+        self._states: dict[str, str] = {}
 
-    def says_stopped(self) -> bool:
-        """Whether a worker has ended, or has said that it cannot load the model."""
-        change = rf"{self._thread} \S+ - \S+ State change \S+ -> WORKER_(STOPPED|ERROR)"
+    def states(self) -> list[str]:
+        """The state that each worker has come to, such as WORKER_MODEL_LOADED or WORKER_STOPPED."""
+        change = rf"{self._thread} \S+ - \S+ State change \S+ -> (\w+)"
         lines = self._bytes(self._read).rpartition(b"\n")[0]
         self._read += len(lines)
-        return re.search(change, lines.decode(errors="replace")) is not None
+        self._states.update(re.findall(change, lines.decode(errors="replace")))
+        return list(self._states.values())
 
     def says_busy(self) -> bool:
         """Whether a worker has a request that it has not answered yet, of those lately sent."""

@@ -60,10 +60,6 @@ class Management:
         """All versions of the model, as TorchServe describes them."""
         return self._described("/all")
 
-    def knows(self, version: str) -> bool:
-        """Whether a version is registered."""
-        return any(each["modelVersion"] == version for each in self.versions())
-
     def live(self) -> str:
         """The default version: the one that answers those who name none."""
         return str(self._described("")[0]["modelVersion"])

@@ -4,7 +4,6 @@ A version *is* the hash of everything that is packed, so an archive whose manife
 version needs no rebuild, and what is served can be compared with the tree at any time.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from smoke.fault import Fault, run
 LAYOUT = "1"
 VERSION_LENGTH = 7
 # Hashes of files from this size on are kept, by inode, size and time of change.
-LARGE = 1 << 20
+LARGE = 1 << 16
 KEPT_VERSIONS = 8
 
 
@@ -127,13 +126,13 @@ def built_version(archive: Path) -> str | None:
 
 
 def check_handler(handler: Path) -> None:
-    """Refuse a handler that Python cannot even parse, before any server is touched.
+    """Refuse a handler that Python cannot even compile, before any server is touched.
 
     Raises:
         Fault: with file, line, and the line itself.
     """
     try:
-        ast.parse(handler.read_bytes(), handler)
+        compile(handler.read_bytes(), handler, "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise Fault(f"{handler}:{error.lineno}: {error.msg}: {line}", "mend that line") from None

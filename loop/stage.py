@@ -25,6 +25,9 @@ from loop.package import Contents
 from loop.settings import Settings
 from smoke.fault import Fault
 
+# From this size on, in bytes, copying costs more than linking.
+LARGE = 1 << 20
+
 
 def stage(app: Settings, packed: Contents) -> None:
     """Make the folder of a version, whole or not at all; it may be there already.
@@ -95,7 +98,7 @@ def _manifest(app: Settings, packed: Contents) -> str:
 
 
 def _place(app: Settings, file: Path, hashed: str, target: Path) -> None:
-    if file.stat().st_size < package.LARGE:
+    if file.stat().st_size < LARGE:
         shutil.copyfile(file, target)
         return
     stored = app.run / "store" / hashed

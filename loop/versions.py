@@ -29,30 +29,34 @@ class Versions:
     Attributes:
         live: the default one.
         previous: the one that was live before, if it is still there.
+        all: every one.
         ours: those that this toolkit has registered.
     """
 
     live: str
     previous: str | None
+    all: frozenset[str]
     ours: frozenset[str]
 
 
 def find(app: Settings, management: Management) -> Versions:
     """Ask the server for its versions. Raises what `Management` raises."""
-    names = {str(each["modelVersion"]) for each in management.versions()}
+    names = frozenset(str(each["modelVersion"]) for each in management.versions())
     record = server.recorded(app)
     started = {record.version} if record else set()
-    previous = record.previous if record and record.previous in names else None
     ours = names & (started | stage.staged(app))
-    return Versions(management.live(), previous, frozenset(ours))
+    live = management.live()
+    previous = record.previous if record and record.previous in names - {live} else None
+    return Versions(live, previous, names, ours)
 
 
 def promote(app: Settings, management: Management, version: str, instead_of: str) -> None:
     """Make a version live, and remember what it replaces."""
-    management.set_default(version)
     record = server.recorded(app)
     if record is not None:
         server.record(app, replace(record, previous=instead_of))
+    # Last, since it cannot be half done.
+    management.set_default(version)
 
 
 def retire(app: Settings, management: Management) -> None:

@@ -36,6 +36,7 @@ from loop.zygote import BOOT, SPARE
 from smoke import atomic
 from smoke.fault import Fault, run
 
+RIGHTS = "the rights of processes"
 IDLE_SECONDS = 30 * 60.0
 SPARE_AFTER_SECONDS = 1.0
 END_SECONDS = 5.0
@@ -85,11 +86,7 @@ def start(
     if not sys.platform.startswith("linux"):
         return None
     standin = _folder(app) / "python"
-    depends_on = fingerprint(environment) | {
-        "the model's architecture": architecture(app) or "",
-        "the list of what is imported": " ".join(modules),
-        "the rights of processes": _rights(),
-    }
+    depends_on = _depends_on(app, environment, modules) | {RIGHTS: _rights()}
     with _lock(app):
         current = _current(app, depends_on)
         _end_idle(app, but=current)
@@ -100,6 +97,29 @@ def start(
             atomic.write(_folder(app) / "process.json", json.dumps(asdict(record)).encode())
     # It is not executable where the file system is mounted noexec.
     return standin if os.access(standin, os.X_OK) else None
+
+
+def keep(app: Settings, server: psutil.Process) -> None:
+    """Have a warm process that fits a running server, if that starts its workers from one.
+
+    The one that it was started with may have died since, or have imported a file that has been
+    edited since.
+
+    Args:
+        server: the JVM; its environment, not that of this terminal, is what its workers will have.
+
+    Raises:
+        Fault: see `start`.
+        psutil.Error: the server has just ended.
+    """
+    if str(_folder(app) / "python") not in server.cmdline():
+        return
+    environment = server.environ()
+    with _lock(app):
+        # Its rights are the server's, whatever those of this terminal are.
+        current = _current(app, _depends_on(app, environment, MODULES), but=RIGHTS)
+    if current is None:
+        start(app, environment)
 
 
 def stop(app: Settings) -> int:
@@ -191,6 +211,15 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
+def _depends_on(
+    app: Settings, environment: Mapping[str, str], modules: Sequence[str]
+) -> dict[str, str]:
+    return fingerprint(environment) | {
+        "the model's architecture": architecture(app) or "",
+        "the list of what is imported": " ".join(modules),
+    }
+
+
 def _rights() -> str:
     """What this process may do, and its forks may not exceed: priority and hard limits."""
     limits = [resource.getrlimit(limit)[1] for limit in LIMITS]
@@ -219,10 +248,12 @@ def _recorded(app: Settings) -> Record | None:
         return None
 
 
-def _current(app: Settings, depends_on: Mapping[str, str]) -> psutil.Process | None:
-    """The warm process, if it is alive and is what would be started now."""
+def _current(
+    app: Settings, depends_on: Mapping[str, str], but: str | None = None
+) -> psutil.Process | None:
+    """The warm process, if it is alive and is what would be started now, `but` for one thing."""
     record = _recorded(app)
-    if record is None or changed(record.depends_on, depends_on):
+    if record is None or set(changed(record.depends_on, depends_on)) - {but}:
         return None
     try:
         process = psutil.Process(record.pid)
