@@ -28,11 +28,14 @@ class Frontend:
         self._states: dict[str, str] = {}
 
     def states(self) -> list[str]:
-        """The state that each worker has come to, such as WORKER_MODEL_LOADED or WORKER_STOPPED."""
-        change = rf"{self._thread} \S+ - \S+ State change \S+ -> (\w+)"
+        """The state that each new worker has come to: WORKER_MODEL_LOADED, WORKER_STOPPED, ..."""
+        change = rf"{self._thread} \S+ - \S+ State change (\w+) -> (\w+)"
         lines = self._bytes(self._read).rpartition(b"\n")[0]
         self._read += len(lines)
-        self._states.update(re.findall(change, lines.decode(errors="replace")))
+        for thread, before, after in re.findall(change, lines.decode(errors="replace")):
+            # One of an earlier registration of the same version may be ending only now.
+            if before == "null" or thread in self._states:
+                self._states[thread] = after
         return list(self._states.values())
 
     def says_busy(self) -> bool:

@@ -9,6 +9,7 @@ from loop.settings import Settings
 from smoke.fault import Fault, Unanswered
 
 SECONDS = 10.0
+SEE = "see `make status`, or begin anew with `make redeploy`"
 
 
 def token(app: Settings, kind: str) -> str | None:
@@ -99,8 +100,10 @@ class Management:
     ) -> requests.Response:
         try:
             response = self._session.request(method, url, params=params, timeout=SECONDS)
-        except requests.RequestException as error:
-            raise Unanswered(f"{url} does not answer ({error})", "see `make logs`") from None
+        except requests.Timeout:
+            raise Unanswered(f"no answer from {url} within {SECONDS:g} s", SEE) from None
+        except requests.RequestException:
+            raise Unanswered(f"nothing answers at {self._models}", SEE) from None
         if response.status_code not in (200, 202):
             raise Fault(f"{url} answers {response.status_code}: {response.text}", "see `make logs`")
         return response

@@ -63,9 +63,18 @@ class StandIn:
         return list(dict.fromkeys(os.path.normpath(cwd / each) for each in value.split(":")))
 
     @property
+    def parent(self) -> int:
+        """The process that started it."""
+        return int(self._status["PPid"])
+
+    @property
     def umask(self) -> int:
+        return int(self._status["Umask"], 8)
+
+    @property
+    def _status(self) -> dict[str, str]:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8", errors="replace")
-        return int(dict(line.split(":", 1) for line in status.splitlines())["Umask"], 8)
+        return dict(line.split(":", 1) for line in status.splitlines())
 
 
 def name() -> bytes:

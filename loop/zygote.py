@@ -120,11 +120,13 @@ class Fork:
         pid: its process, which stays as a zombie until its status has been read.
         end: a pidfd, readable when it has ended.
         connection: to its stand-in.
+        server: the process that started the stand-in.
     """
 
     pid: int
     end: int
     connection: socket.socket
+    server: int
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ class Zygote:
         self._idle_seconds = idle_seconds
         self._spare_after = spare_after
         self._checkpoint = checkpoint
-        self._forks = 0
+        self._forks: dict[int, Fork] = {}
+        self._servers: dict[int, int] = {}
         self._spare: Spare | None = None
         self._keeps_spares = True
         # poll, unlike epoll, keeps nothing in the kernel that a fork would share.
@@ -193,7 +196,7 @@ class Zygote:
             None in this process; in a fork, the stand-in whose worker it has become.
         """
         while True:
-            lacks_spare = self._forks > 0 and self._spare is None and self._keeps_spares
+            lacks_spare = bool(self._forks) and self._spare is None and self._keeps_spares
             patience = None if self._forks else self._idle_seconds
             seconds = self._spare_after if lacks_spare else patience
             if events := self._selector.select(seconds):
@@ -234,7 +237,7 @@ class Zygote:
             standin = StandIn(struct.unpack("3i", credentials)[0], streams)
             refusal = self._refusal(standin)
             if not refusal:
-                return self._provide(standin, connection)
+                return self._provide(standin, standin.parent, connection)
             log(f"no worker for {standin.pid}: {refusal}")
             tell(connection, refusal)
         except OSError as error:
@@ -253,19 +256,19 @@ class Zygote:
             return f"{found} comes before a module that the warm process has imported"
         return ""
 
-    def _provide(self, standin: StandIn, connection: socket.socket) -> StandIn | None:
+    def _provide(self, standin: StandIn, server: int, connection: socket.socket) -> StandIn | None:
         """The spare worker, if it is ready; else fork one."""
         spare = self._spare
         if spare is None or not spare.accepts(standin, connection):
-            return self._fork(standin, connection)
+            return self._fork(standin, server, connection)
         log(f"worker {spare.pid}, the spare one, for {standin.pid}")
         self._spare = None
         spare.channel.close()
         self._selector.unregister(spare.end)
-        self._employ(Fork(spare.pid, spare.end, connection))
+        self._employ(Fork(spare.pid, spare.end, connection, server))
         return None
 
-    def _fork(self, standin: StandIn, connection: socket.socket) -> StandIn | None:
+    def _fork(self, standin: StandIn, server: int, connection: socket.socket) -> StandIn | None:
         zygote = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -275,14 +278,31 @@ class Zygote:
             except Exception as error:
                 give_up(connection, error)
             return self._become(standin, connection)
-        self._employ(Fork(pid, os.pidfd_open(pid), connection))
+        self._employ(Fork(pid, os.pidfd_open(pid), connection, server))
         log(f"worker {pid} for {standin.pid}")
         return None
 
     def _employ(self, fork: Fork) -> None:
         self._watch(fork.connection, partial(self._kill, fork))
         self._watch(fork.end, partial(self._bury, fork))
-        self._forks += 1
+        self._forks[fork.pid] = fork
+        self._watch_server(fork.server)
+
+    def _watch_server(self, server: int) -> None:
+        """See that workers end with the server, whose stand-ins do not notice that it has died."""
+        if server in self._servers:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._servers[server] = os.pidfd_open(server)
+            self._watch(self._servers[server], partial(self._kill_workers_of, server))
+
+    def _kill_workers_of(self, server: int) -> None:
+        end = self._servers.pop(server)
+        self._selector.unregister(end)
+        os.close(end)
+        for fork in self._forks.values():
+            if fork.server == server:
+                signal.pidfd_send_signal(fork.end, signal.SIGKILL)
 
     def _let_go(self) -> None:
         """In a fork: close all that is the zygote's."""
@@ -359,7 +379,7 @@ class Zygote:
         """A worker has ended: tell its stand-in how."""
         status = os.waitstatus_to_exitcode(os.waitpid(fork.pid, 0)[1])
         log(f"worker {fork.pid} ended with {status}")
-        self._forks -= 1
+        del self._forks[fork.pid]
         self._selector.unregister(fork.end)
         os.close(fork.end)
         if fork.connection.fileno() != -1:

@@ -834,6 +834,22 @@ def test_a_stand_in_that_is_killed_takes_its_worker_along(place: Place, way: str
     assert is_alive(place.zygote())
 
 
+def test_a_server_that_is_killed_takes_its_workers_along(place: Place, way: str) -> None:
+    command = place.command(place.start(way=way))
+    place.script.write_text(UNTIL_KILLED, encoding="utf-8")
+    start = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    command["args"] = [sys.executable, "-c", start, *command["args"]]
+    server = subprocess.Popen(**command, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"up\n"
+    (worker,) = warm.workers(place.app)
+    server.kill()
+    # The end of the stand-in's output too.
+    assert server.communicate(timeout=10)[0] == b""
+    assert have_ended(worker)
+    assert is_alive(place.zygote())
+
+
 def test_a_warm_process_that_is_killed_takes_both_along(place: Place, way: str) -> None:
     serving = place.begin(place.start(way=way), UNTIL_KILLED)
     (worker,) = warm.workers(place.app)
