@@ -38,11 +38,15 @@ class Frontend:
                 self._states[thread] = after
         return list(self._states.values())
 
-    def says_busy(self) -> bool:
-        """Whether a worker has a request that it has not answered yet, of those lately sent."""
+    def says_busy(self) -> bool | None:
+        """Whether a worker has a request that it has not answered yet, of those lately sent.
+
+        Returns:
+            None if the log has nothing on that.
+        """
         event = rf"{self._thread} \S+ - (Flushing req\.cmd PREDICT|Backend response)"
         last = dict(re.findall(event, self._text(self._size() - RECENT_BYTES)))
-        return any(each.startswith("Flushing") for each in last.values())
+        return any(each.startswith("Flushing") for each in last.values()) if last else None
 
     def wait_for_last_words(self) -> None:
         """Wait, but not long, until all that an ended worker has printed is in the log."""

@@ -19,7 +19,7 @@ from smoke.client import Client
 
 # A version that is still busy then is left for the next reload to retire.
 DRAIN_SECONDS = 30.0
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,32 @@ def retire(app: Settings, management: Management) -> None:
 def _drained(app: Settings, management: Management, version: str) -> bool:
     """Wait until all requests to a version have been answered, that is not live any more.
 
-    Its queue is first in, first out: when a request is answered that came last, one worker has
-    answered all of its own. With more workers, each is watched until it has sent its answer.
+    None is waiting, and none is with a worker: the second is asked of the log, and twice, since a
+    request may be on its way from the queue to the log.
 
     Returns:
         False if it takes too long.
     """
-    deadline = time.monotonic() + DRAIN_SECONDS
     workers = ready_workers(management.describe(version))
-    if not workers:
-        return True
-    while management.describe(version)["jobQueueStatus"]["pendingRequests"]:
+    frontend = Frontend(app, version)
+    deadline = time.monotonic() + DRAIN_SECONDS
+    quiet = 0
+    while workers and quiet < 2:
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
+        waiting = management.describe(version)["jobQueueStatus"]["pendingRequests"]
+        quiet = 0 if waiting or frontend.says_busy() else quiet + 1
+    if workers and frontend.says_busy() is None:
+        _ask_each_worker(app, version, workers)
+    return True
+
+
+def _ask_each_worker(app: Settings, version: str, workers: int) -> None:
+    """Where the log is silent: the queue is first in, first out, so an answer comes after others.
+
+    With several workers, one may still be at an earlier request, and the log would have told.
+    """
     found = endpoint.find(app.app, None, None, version)
     client = Client(found.url, found.token, workers, read_seconds=DRAIN_SECONDS)
     replies.collect(client, [ready.question(app)] * workers, threads=workers)
-    frontend = Frontend(app, version)
-    while workers > 1 and frontend.says_busy():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True

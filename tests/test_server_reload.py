@@ -18,6 +18,11 @@ from tests.tiny_app import HANDLER, TinyApp
 
 pytestmark = pytest.mark.server
 
+SLOW_ON_DEMAND = """import time
+        if "slow" in str(body):
+            time.sleep(4)
+        """
+
 
 @pytest.fixture(autouse=True)
 def handler(served: TinyApp) -> None:
@@ -264,3 +269,26 @@ def test_no_request_is_lost_while_versions_come_and_go(served: TinyApp) -> None:
             client.result()
     assert wrong == []
     assert sent[0] > 100
+
+
+def test_a_request_that_takes_long_is_answered_before_its_version_is_retired(
+    served: TinyApp,
+) -> None:
+    served.write_config()
+    served.write("model-config.yaml", "minWorkers: 2\nmaxWorkers: 2\n")
+    served.write("handler.py", HANDLER.replace("text = body", SLOW_ON_DEMAND + "text = body"))
+    try:
+        assert served.run("redeploy")[0] == 0
+        slow = live(served)
+        found = endpoint.find(served.folder, None, None, None)
+        client = Client(found.url, found.token, connections=2)
+        with ThreadPoolExecutor(2) as pool:
+            replies = [pool.submit(client.ask, Sample("s", "slow")) for _ in range(2)]
+            # The second reload retires the version that is answering.
+            for number in range(2):
+                served.write("handler.py", f"{HANDLER}# {number}\n")
+                assert served.run("reload")[0] == 0
+            assert slow not in registered(served)
+            assert all(isinstance(reply.result(), Answer) for reply in replies)
+    finally:
+        (served.folder / "model-config.yaml").unlink()
