@@ -86,7 +86,7 @@ check: ## Lint, types and format of all code
 	@bin/setup.sh train dev
 	@bin/check.sh
 
-bench: setup model ## Time redeploy against the article's script (about 10 minutes)
+bench: setup model ## Time the loop, and test it under load (about half an hour)
 	@bin/bench.sh
 
 clean: ## Remove what runs and builds have left; keeps the environment and the model

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Summary: Time an edit to its first answer: redeploy against the article's script
-# Usage: bin/bench.sh
+# Summary: Time all turns of the loop, a thousand samples, and reloads under load
+# Usage: bin/bench.sh [turn] [smoke] [load] [--models NAME,…] [--edits N] [--rounds N] [--reloads N]
 #
-# Takes about ten minutes; prints a table, keeps the figures in .run/bench.json.
+# All by default, which takes about half an hour. `turn` is an edit to its first answer: the
+# article's script, redeploy, reload, watch, and a process without a server, on models of three
+# sizes (default, bert-base, bert-large). Prints tables, keeps the figures in .run/bench.json. Exit
+# code 1: a request was lost under load, or a reload went wrong.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
-no_arguments "$@"
 cd "$ROOT"
 unset APP
-python -m tests.bench
+export PYTHONPATH=$ROOT
+exec "$VENV/bin/python" -P -m tests.bench "$@"
