@@ -1,18 +1,21 @@
 """A version of the tree beside the live one, for as long as somebody looks at it."""
 
 import contextlib
-import signal
+import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from loop import cause, package, stage, versions
+import psutil
+
+from loop import cause, server, stage, versions, warm
 from loop.budget import Budget
 from loop.frontend import Frontend
 from loop.management import Management, ready_workers
 from loop.package import Contents
 from loop.settings import Settings
+from loop.signals import uninterrupted
 from smoke.fault import Fault, Refused
 
 POLL_SECONDS = 0.002
@@ -36,35 +39,60 @@ class Candidate:
 
 @contextlib.contextmanager
 def registered(
-    app: Settings, management: Management, packed: Contents, known: Collection[str], budget: Budget
+    app: Settings,
+    management: Management,
+    packed: Contents,
+    budget: Budget,
+    wanted: Callable[[], None] = lambda: None,
 ) -> Iterator[Candidate]:
     """Have a version loaded in a process of its own, and take it away again, whatever happens.
 
+    One that is loaded already, the previous one, stays.
+
     Args:
-        known: the versions that are registered already: they stay.
+        wanted: called now and then; raises what is to end the wait for the load.
 
     Raises:
         Refused: it does not load.
         Unanswered: the server does not answer.
         OSError: there is no room for it.
     """
-    candidate = Candidate(packed.version, stays=packed.version in known)
+    version = packed.version
+    candidate = Candidate(version, stays=_is_loaded(app, management, version))
     try:
-        package.remember(app, packed)
         stage.stage(app, packed)
         budget.spent("stage")
-        if packed.version not in known:
-            register(app, management, packed.version)
+        if not candidate.stays:
+            register(app, management, version, wanted)
             budget.spent("register")
         yield candidate
     finally:
         if not candidate.stays:
             with uninterrupted(), contextlib.suppress(Fault):
-                _take_away(app, management, packed.version)
+                _take_away(app, management, version)
 
 
-def register(app: Settings, management: Management, version: str) -> None:
+def _is_loaded(app: Settings, management: Management, version: str) -> bool:
+    """Whether a version is there already; a wreck, of a reload that was killed, is removed."""
+    found = versions.find(app, management)
+    if version not in found.all:
+        return False
+    if ready_workers(management.describe(version)) >= app.workers:
+        return True
+    management.unregister(version)
+    return False
+
+
+def register(
+    app: Settings,
+    management: Management,
+    version: str,
+    wanted: Callable[[], None] = lambda: None,
+) -> None:
     """Have a staged version loaded.
+
+    Args:
+        wanted: see `registered`.
 
     Raises:
         Refused: it does not load.
@@ -79,6 +107,7 @@ def register(app: Settings, management: Management, version: str) -> None:
         now = time.monotonic()
         # The log tells sooner and costs TorchServe nothing, but a user may have turned it off.
         if now > asked + ASK_SECONDS:
+            wanted()
             asked, described = now, management.describe(version)
             if ready_workers(described) >= app.workers:
                 return
@@ -91,20 +120,18 @@ def register(app: Settings, management: Management, version: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def keep_warm(app: Settings) -> None:
+    """Have a warm process, where there was one; without it, a load only takes longer."""
+    process = server.find(app)
+    try:
+        if process is not None:
+            warm.keep(app, process)
+    except (Fault, OSError, psutil.Error) as error:
+        print(f"no warm workers: {error}: loading without", file=sys.stderr)
+
+
 def _take_away(app: Settings, management: Management, version: str) -> None:
     found = versions.find(app, management)
     if version in found.ours:
         management.unregister(version)
     stage.sweep(app, keep=found.ours - {version})
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let neither Ctrl-C nor a polite kill come between two steps that belong together."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(each, signal.SIG_IGN) for each in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -6,7 +6,6 @@ tree is what is live, the version before it.
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from loop import candidate, lock, package, server, settings, versions
 from loop.budget import Budget
 from loop.management import Management
 from loop.settings import Settings
+from loop.signals import exit_on_signals
 from smoke import arguments, endpoint, report, samples, terminal
 from smoke.client import Answer, Client
 from smoke.compare import Comparison, Verdict, compare
@@ -42,7 +42,7 @@ def main() -> int:
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
     asked = samples.read(app.app)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_signals()
     with lock.held(app, "compare"):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")
@@ -71,7 +71,8 @@ def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
         yield Side(found.previous, "previous"), Side(found.live, "live, your tree")
         return
     package.check_handler(packed.handler)
-    with candidate.registered(app, management, packed, found.all, Budget()):
+    candidate.keep_warm(app)
+    with candidate.registered(app, management, packed, Budget()):
         yield Side(found.live, "live"), Side(packed.version, "your tree")
 
 

@@ -1,6 +1,6 @@
 """What TorchServe's frontend logs of a version's workers, which its API does not tell."""
 
-import os
+import contextlib
 import re
 import time
 
@@ -30,6 +30,9 @@ class Frontend:
     def states(self) -> list[str]:
         """The state that each new worker has come to: WORKER_MODEL_LOADED, WORKER_STOPPED, ..."""
         change = rf"{self._thread} \S+ - \S+ State change (\w+) -> (\w+)"
+        if self._size() < self._read:
+            # The log has begun anew.
+            self._read = 0
         lines = self._bytes(self._read).rpartition(b"\n")[0]
         self._read += len(lines)
         for thread, before, after in re.findall(change, lines.decode(errors="replace")):
@@ -44,6 +47,8 @@ class Frontend:
         Returns:
             None if the log has nothing on that.
         """
+        if self._size() < self._began:
+            return None
         event = rf"{self._thread} \S+ - (Flushing req\.cmd PREDICT|Backend response)"
         last = dict(re.findall(event, self._text(self._size() - RECENT_BYTES)))
         return any(each.startswith("Flushing") for each in last.values()) if last else None
@@ -59,11 +64,13 @@ class Frontend:
         return self._bytes(since).decode(errors="replace")
 
     def _bytes(self, since: int) -> bytes:
-        with self._log.open("rb") as log:
-            # A log that is shorter than it was has begun anew.
-            size = log.seek(0, os.SEEK_END)
-            log.seek(since if 0 <= since <= size else 0)
+        # The user may have turned the log off, and now and then it is replaced.
+        with contextlib.suppress(FileNotFoundError), self._log.open("rb") as log:
+            log.seek(max(0, since))
             return log.read()
+        return b""
 
     def _size(self) -> int:
-        return self._log.stat().st_size
+        with contextlib.suppress(FileNotFoundError):
+            return self._log.stat().st_size
+        return 0

@@ -3,18 +3,16 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from loop import cause, ready
 from loop.settings import Settings
-from smoke import arguments, endpoint, report, samples, suite, terminal
+from smoke import arguments, endpoint, golden, report, samples, suite, terminal
 from smoke.client import Client
 from smoke.compare import Comparison, Verdict
 from smoke.fault import Fault, Refused
 from smoke.suite import Suite
-
-THREADS = 4
 
 
 class Gate(StrEnum):
@@ -40,17 +38,31 @@ def requested() -> Gate:
     return Gate(asked)
 
 
-def load(app: Settings) -> Suite | None:
+def load(app: Settings, kind: Gate) -> Suite | None:
     """The app's samples and goldens; None if it has no samples.
 
     Raises:
-        Fault: one of the files cannot be read; the line is named.
+        Fault: one of the files cannot be read, the line is named; or the gate is to compare with
+            goldens, and there are none.
     """
-    return suite.load(app.app) if samples.path(app.app).exists() else None
+    loaded = suite.load(app.app) if samples.path(app.app).exists() else None
+    if kind is Gate.GOLDEN and not (loaded and loaded.goldens):
+        raise Fault(
+            f"GATE=golden, and {golden.path(app.app)} has no goldens", "write them: `make accept`"
+        )
+    return loaded
 
 
-def ask(app: Settings, version: str | None, loaded: Suite | None) -> list[Comparison]:
+def ask(
+    app: Settings,
+    version: str | None,
+    loaded: Suite | None,
+    wanted: Callable[[], None] = lambda: None,
+) -> list[Comparison]:
     """Ask a version, or the live one, all samples; where there are none, one question.
+
+    Args:
+        wanted: called now and then; raises what is to end the asking.
 
     Raises:
         Refused: it does not answer that one.
@@ -58,8 +70,8 @@ def ask(app: Settings, version: str | None, loaded: Suite | None) -> list[Compar
     """
     if loaded is not None:
         found = endpoint.find(app.app, None, None, version)
-        client = Client(found.url, found.token, THREADS)
-        return loaded.judge(client, arguments.tolerance(), THREADS, "reload")
+        client = Client(found.url, found.token, arguments.THREADS)
+        return loaded.judge(client, arguments.tolerance(), arguments.THREADS, "reload", wanted)
     mark = cause.mark(app)
     if failure := ready.failure(app, version):
         why = cause.of_model(app, version, mark)
@@ -99,4 +111,4 @@ def show(comparisons: Sequence[Comparison], verb: str, seconds: float) -> None:
     for line in report.differences(differing, terminal.width(), colour):
         print(line)
     if comparisons:
-        print(report.summary(verb, comparisons, seconds, colour), flush=True)
+        print(report.summary(verb, comparisons, seconds, arguments.THREADS, colour), flush=True)

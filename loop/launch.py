@@ -179,15 +179,17 @@ class Request:
     Attributes:
         config: hash of the user's config.properties.
         gpu: what GPU= asked for.
+        workers: how many share the cores.
     """
 
     config: str
     gpu: str
+    workers: int
 
 
 def request(app: Settings) -> Request:
     """What a start would go by now."""
-    return Request(package.digest(app.config.read_bytes()), gpu.requested())
+    return Request(package.digest(app.config.read_bytes()), gpu.requested(), app.workers)
 
 
 def started_with(app: Settings) -> Request | None:

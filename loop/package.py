@@ -22,7 +22,7 @@ from smoke.fault import Fault, run
 # Part of each hash: raised when the way of packing changes.
 LAYOUT = "1"
 VERSION_LENGTH = 7
-# Hashes of files from this size on are kept, by inode, size and time of change.
+# Hashes of files from this size on are kept, by inode, size and times of change.
 LARGE = 1 << 16
 KEPT_VERSIONS = 8
 
@@ -54,7 +54,7 @@ class Contents:
     @cached_property
     def version(self) -> str:
         lines = [LAYOUT, *(f"{name} {hashed}" for name, hashed in sorted(self.hashes.items()))]
-        return digest("\n".join(lines).encode())[:VERSION_LENGTH]
+        return digest(os.fsencode("\n".join(lines)))[:VERSION_LENGTH]
 
 
 def digest(content: bytes) -> str:
@@ -101,8 +101,9 @@ def _hashes(app: Settings, files: list[Path]) -> dict[str, str]:
     hashes, large = {}, {}
     for file in files:
         status = file.stat()
-        key = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
-        hashes[file.name] = cache.get(key) or _hash(file)
+        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+        key = f"{status.st_dev} {status.st_ino} {status.st_size} {times}"
+        hashes[file.name] = cache.get(key) or hash_file(file)
         if status.st_size >= LARGE:
             large[key] = hashes[file.name]
     if large != cache:
@@ -110,7 +111,8 @@ def _hashes(app: Settings, files: list[Path]) -> dict[str, str]:
     return hashes
 
 
-def _hash(file: Path) -> str:
+def hash_file(file: Path) -> str:
+    """The hash of a file's content."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

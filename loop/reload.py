@@ -6,12 +6,9 @@ leaves the live version untouched.
 """
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
-
-import psutil
 
 from loop import (
     candidate,
@@ -23,13 +20,14 @@ from loop import (
     server,
     settings,
     versions,
-    warm,
 )
 from loop.budget import Budget
 from loop.gate import Gate
 from loop.management import Management
 from loop.settings import Settings
+from loop.signals import exit_on_signals, uninterrupted
 from smoke.fault import Fault, Refused, Unanswered, run
+from smoke.suite import Suite
 
 # The exit code by which bin/reload.sh knows.
 NEEDS_REDEPLOY = 10
@@ -48,23 +46,22 @@ def needs_redeploy(app: Settings) -> str | None:
         return f"{app.config.name} has changed since the server read it"
     if os.environ.get("GPU", "").strip() and started.gpu != wanted.gpu:
         return f"the server was started with GPU={started.gpu}"
+    if started.workers != wanted.workers:
+        return f"{wanted.workers} workers share the cores, and it was started for {started.workers}"
+    if app.flag("install_py_dep_per_model") and (app.app / "requirements.txt").exists():
+        return "requirements.txt is installed while a version is registered, and nobody is answered"
     if not settings.as_started(app).flag("enable_model_api"):
         return f"{app.where('enable_model_api')} keeps the server from taking a new version"
     return None
 
 
-def reload(
-    app: Settings,
-    kind: Gate,
-    verb: str = "reload",
-    superseded: Callable[[], bool] = lambda: False,
-) -> None:
+def reload(app: Settings, kind: Gate, verb: str = "reload", latest: bool = False) -> None:
     """Swap the tree's version in and print the verdict; nothing to do if it is live already.
 
     Args:
         app: the settings that the server was started with.
         verb: what each printed line begins with.
-        superseded: asked in between whether the tree has changed again.
+        latest: whether to give up when the tree has changed again meanwhile.
 
     Raises:
         Superseded: it has, and nothing was done.
@@ -75,58 +72,57 @@ def reload(
     """
     budget = Budget()
     # Looking at 2,400 files takes as long as all the rest, and can be done beside it.
-    warm_process = threading.Thread(target=_keep_warm, args=[app])
+    warm_process = threading.Thread(target=candidate.keep_warm, args=[app])
     warm_process.start()
-    management = Management(app)
-    packed = package.contents(app)
-    found = versions.find(app, management)
-    if packed.version == found.live:
-        print(f"{verb}: nothing has changed: {app.name} serves {found.live} already", flush=True)
-        return
-    package.check_handler(packed.handler)
-    if kind is not Gate.NONE:
-        # A broken line in the samples is found before there is anything to take back.
-        gate.load(app)
-    warm_process.join()
+    try:
+        management = Management(app)
+        packed = package.contents(app)
+        live = management.live()
+        if packed.version == live:
+            print(f"{verb}: nothing has changed: {app.name} serves {live} already", flush=True)
+            versions.retire(app, management)
+            return
+        package.check_handler(packed.handler)
+        loaded = gate.load(app, kind)
+    finally:
+        warm_process.join()
     budget.spent("prepare")
-    with candidate.registered(app, management, packed, found.all, budget) as new:
-        _examine(app, new.version, kind, verb, superseded, budget)
-        with candidate.uninterrupted():
-            versions.promote(app, management, new.version, instead_of=found.live)
+
+    def wanted() -> None:
+        if latest and package.contents(app).version != packed.version:
+            raise Superseded
+
+    with candidate.registered(app, management, packed, budget, wanted) as new:
+        if kind is not Gate.NONE:
+            _examine(app, new.version, kind, loaded, verb, wanted, budget)
+        wanted()
+        with uninterrupted():
+            versions.promote(app, management, new.version, instead_of=live)
             new.stays = True
     budget.spent("switch")
-    print(f"{verb}: {app.name} serves {new.version} · {budget}", flush=True)
-    versions.retire(app, management)
-
-
-def _keep_warm(app: Settings) -> None:
-    """Have a warm process, where there was one; without it, a load only takes longer."""
-    process = server.find(app)
     try:
-        if process is not None:
-            warm.keep(app, process)
-    except (Fault, OSError, psutil.Error) as error:
-        print(f"reload: no warm workers: {error}: loading without", file=sys.stderr)
+        print(f"{verb}: {app.name} serves {new.version} · {budget}", flush=True)
+        package.remember(app, packed)
+        versions.retire(app, management)
+    except (Fault, OSError) as error:
+        # The next reload clears away what this one has left.
+        print(f"{verb}: {new.version} is live, but: {error}", file=sys.stderr)
 
 
 def _examine(
     app: Settings,
     version: str,
     kind: Gate,
+    loaded: Suite | None,
     verb: str,
-    superseded: Callable[[], bool],
+    wanted: Callable[[], None],
     budget: Budget,
 ) -> None:
     """Put a version through the gate, and print how it did."""
-    if superseded():
-        raise Superseded
-    if kind is Gate.NONE:
-        return
     mark = cause.mark(app)
-    comparisons = gate.ask(app, version, gate.load(app))
+    comparisons = gate.ask(app, version, loaded, wanted)
     seconds = budget.spent(f"{len(comparisons) or 1} samples")
-    if superseded():
-        raise Superseded
+    wanted()
     gate.show(comparisons, verb, seconds)
     gate.check(app, version, kind, comparisons, mark)
 
@@ -165,8 +161,7 @@ def main() -> int:
         return 0
     kind = gate.requested()
     settings.link_run_folder(app)
-    # As Ctrl-C does, it takes back what was begun.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    exit_on_signals()
     with lock.held(app, "reload"):
         if why := needs_redeploy(app):
             print(f"reload: {why}: it takes a redeploy", file=sys.stderr, flush=True)

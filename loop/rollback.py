@@ -2,8 +2,9 @@
 
 import os
 
-from loop import candidate, cause, lock, ready, server, settings, versions
+from loop import cause, lock, ready, server, settings, versions
 from loop.management import Management
+from loop.signals import exit_on_signals, uninterrupted
 from smoke.fault import Fault, Refused, Unanswered, run
 
 
@@ -11,6 +12,7 @@ def main() -> int:
     """Make the previous version live, if it answers; what was live is the previous one then."""
     app = settings.read(os.environ["APP"])
     settings.link_run_folder(app)
+    exit_on_signals()
     with lock.held(app, "rollback"):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")
@@ -23,7 +25,7 @@ def main() -> int:
         if failure := ready.failure(app, found.previous):
             why = cause.of_model(app, found.previous, mark)
             raise Refused(f"{app.name} {found.previous} does not answer: {failure}", why)
-        with candidate.uninterrupted():
+        with uninterrupted():
             versions.promote(app, management, found.previous, instead_of=found.live)
     print(f"{app.name} serves {found.previous} again; `make rollback` goes back to {found.live}")
     return 0

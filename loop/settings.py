@@ -133,6 +133,12 @@ class Settings:
                 f"{self.where('load_models')}: load_models={value} does not name one model",
                 "write load_models=NAME=FILE.mar, for example load_models=reviews=reviews.mar",
             )
+        if match[1].startswith("token"):
+            # Each URL of its with "/token" in it is taken for the token API.
+            raise Fault(
+                f"{self.where('load_models')}: TorchServe cannot manage a model named {match[1]}",
+                "give it a name that does not begin with token",
+            )
         return match[1], match[2]
 
     @property
@@ -180,7 +186,11 @@ class Settings:
             raise Fault(f"{path} cannot be read ({error})", "mend the file") from None
         own = config if isinstance(config, dict) else {}
         number = own.get("maxWorkers") or own.get("minWorkers")
-        return int(number or self.number("default_workers_per_model", 1))
+        if number is None:
+            return self.number("default_workers_per_model", 1)
+        if not isinstance(number, int) or number < 1:
+            raise Fault(f"{path}: {number} is no number of workers", "write a whole number")
+        return number
 
     def flag(self, key: str, default: bool = False) -> bool:
         return self.properties.get(key, str(default)).strip().lower() == "true"

@@ -46,8 +46,6 @@ def stage(app: Settings, packed: Contents) -> None:
         (aside / "MAR-INF" / "MANIFEST.json").write_text(_manifest(app, packed), encoding="utf-8")
         for file in packed.files:
             _place(app, file, packed.hashes[file.name], aside / file.name)
-        if package.contents(app).version != packed.version:
-            raise Fault("a file changed while it was copied", "run it again")
         aside.rename(final)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -100,12 +98,13 @@ def _manifest(app: Settings, packed: Contents) -> str:
 def _place(app: Settings, file: Path, hashed: str, target: Path) -> None:
     if file.stat().st_size < LARGE:
         shutil.copyfile(file, target)
+        _check(target, hashed, file)
         return
     stored = app.run / "store" / hashed
     if not stored.exists():
         stored.parent.mkdir(exist_ok=True)
         _store(app, file, hashed, stored)
-    os.link(stored, target)
+    _link(stored, target)
 
 
 def _store(app: Settings, file: Path, hashed: str, stored: Path) -> None:
@@ -115,13 +114,28 @@ def _store(app: Settings, file: Path, hashed: str, stored: Path) -> None:
         unpacked = _unpacked(app, hashed)
         if unpacked is None:
             _copy(file, aside)
+            _check(aside, hashed, file)
         else:
-            os.link(unpacked, aside)
+            _link(unpacked, aside)
         # All versions share it: a handler that writes into its model folder must not.
         aside.chmod(0o444)
         aside.rename(stored)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _check(copy: Path, hashed: str, source: Path) -> None:
+    """See that a copy is what was hashed: its source may have been saved in between."""
+    if package.hash_file(copy) != hashed:
+        raise Fault(f"{source} changed while it was copied", "run it again")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Not every file system has hard links.
+        shutil.copyfile(source, target)
 
 
 def _unpacked(app: Settings, hashed: str) -> Path | None:

@@ -44,7 +44,7 @@ def ask(warm: socket) -> str:
     warm.settimeout(PATIENCE_SECONDS)
     try:
         warm.connect(f"{FOLDER}/socket")
-        warm.sendmsg([b"fork"], [(SOL_SOCKET, SCM_RIGHTS, streams)])
+        warm.sendmsg([str(os.getppid()).encode()], [(SOL_SOCKET, SCM_RIGHTS, streams)])
         return warm.recv(1000).decode() or "the warm process ended"
     except OSError as error:
         return f"the warm process does not answer ({error.strerror or error})"

@@ -16,6 +16,7 @@ from loop.management import Management, ready_workers
 from loop.settings import Settings
 from smoke import endpoint, replies
 from smoke.client import Client
+from smoke.fault import Fault
 
 # A version that is still busy then is left for the next reload to retire.
 DRAIN_SECONDS = 30.0
@@ -55,8 +56,13 @@ def promote(app: Settings, management: Management, version: str, instead_of: str
     record = server.recorded(app)
     if record is not None:
         server.record(app, replace(record, previous=instead_of))
-    # Last, since it cannot be half done.
-    management.set_default(version)
+    try:
+        # Last, since it cannot be half done.
+        management.set_default(version)
+    except Fault:
+        if record is not None:
+            server.record(app, record)
+        raise
 
 
 def retire(app: Settings, management: Management) -> None:
@@ -74,22 +80,25 @@ def retire(app: Settings, management: Management) -> None:
 def _drained(app: Settings, management: Management, version: str) -> bool:
     """Wait until all requests to a version have been answered, that is not live any more.
 
-    None is waiting, and none is with a worker: the second is asked of the log, and twice, since a
-    request may be on its way from the queue to the log.
+    None is waiting, and none is with a worker: the second is asked of the log, and for a while,
+    since a request may be on its way from the queue to the log. One that may be batched waits there
+    for others.
 
     Returns:
         False if it takes too long.
     """
-    workers = ready_workers(management.describe(version))
+    described = management.describe(version)
+    workers = ready_workers(described)
+    batching = described["maxBatchDelay"] / 1000 if described["batchSize"] > 1 else 0.0
     frontend = Frontend(app, version)
-    deadline = time.monotonic() + DRAIN_SECONDS
-    quiet = 0
-    while workers and quiet < 2:
-        if time.monotonic() > deadline:
-            return False
+    began = busy = time.monotonic()
+    while workers and time.monotonic() < busy + 2 * POLL_SECONDS + batching:
         time.sleep(POLL_SECONDS)
         waiting = management.describe(version)["jobQueueStatus"]["pendingRequests"]
-        quiet = 0 if waiting or frontend.says_busy() else quiet + 1
+        if waiting or frontend.says_busy():
+            busy = time.monotonic()
+        if busy > began + DRAIN_SECONDS:
+            return False
     if workers and frontend.says_busy() is None:
         _ask_each_worker(app, version, workers)
     return True

@@ -21,6 +21,7 @@ from loop import gate, lock, package, reload, server, settings
 from loop.gate import Gate
 from loop.process import users_environment
 from loop.settings import Settings
+from loop.signals import exit_on_signals
 from smoke.fault import Fault, run
 
 # A save is over when the folder has been quiet for this long: some editors truncate, then write.
@@ -38,9 +39,8 @@ def watch(folder: Path, kind: Gate, redeploy: str) -> None:
     """
     done = None
     for number, _ in enumerate(occasions(folder)):
-        tree = state(folder)
-        if tree != done:
-            done = tree if turn(folder, tree, kind, redeploy) else None
+        if state(folder) != done:
+            done = turn(folder, kind, redeploy)
         if number == 0:
             print(f"watch: watching {folder}; Ctrl-C ends it, the server runs on", flush=True)
 
@@ -82,35 +82,38 @@ def places(folder: Path) -> set[tuple[Path, int]]:
     return {(each, each.stat().st_ino) for each in found if each.is_dir()}
 
 
-def turn(folder: Path, tree: str, kind: Gate, redeploy: str) -> bool:
+def turn(folder: Path, kind: Gate, redeploy: str) -> str | None:
     """One turn of the loop: reload, and print the verdict, whatever it is.
 
     Returns:
-        False if the tree has changed meanwhile, and there is no verdict.
+        the state of the tree that it is about; None if that has changed meanwhile, and there is no
+        verdict.
     """
     verb = time.strftime("%H:%M:%S")
+    tree = state(folder)
     try:
         app = settings.read(folder)
         settings.link_run_folder(app)
         with lock.held(app, "watch"):
+            # It may have been saved again while another command had the lock.
+            tree = state(folder)
             why = reload.needs_redeploy(app)
             if why is None:
-                started = settings.as_started(app)
-                reload.reload(started, kind, verb, lambda: state(folder) != tree)
+                reload.reload(settings.as_started(app), kind, verb, latest=True)
         if why is not None:
             print(f"{verb}: {why}: it takes a redeploy", flush=True)
-            _redeploy(app, redeploy, verb)
+            _redeploy(app, redeploy, kind, verb)
     except reload.Superseded:
-        return False
+        return None
     except (Fault, OSError) as fault:
         if state(folder) != tree:
-            return False
+            return None
         reload.refusal(verb, fault)
-    return True
+    return tree
 
 
-def _redeploy(app: Settings, command: str, verb: str) -> None:
-    """Redeploy, and ask the samples."""
+def _redeploy(app: Settings, command: str, kind: Gate, verb: str) -> None:
+    """Redeploy, and ask the samples: here the gate only shows."""
     process = subprocess.Popen([command], env=users_environment())
     while True:
         # Ctrl-C is the redeploy's too: it puts back what it has begun, and is not to be cut short.
@@ -119,10 +122,13 @@ def _redeploy(app: Settings, command: str, verb: str) -> None:
             break
     if code == 128 + signal.SIGINT:
         raise KeyboardInterrupt
-    if code == 0:
-        began = time.perf_counter()
-        comparisons = gate.ask(app, None, gate.load(app))
-        gate.show(comparisons, verb, time.perf_counter() - began)
+    if code == 0 and kind is not Gate.NONE:
+        try:
+            began = time.perf_counter()
+            comparisons = gate.ask(app, None, gate.load(app, kind))
+            gate.show(comparisons, verb, time.perf_counter() - began)
+        except Fault as fault:
+            print(f"{verb}: {fault}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -145,8 +151,7 @@ def main() -> int:
     app = settings.read(os.environ["APP"])
     kind = gate.requested()
     settings.link_run_folder(app)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    exit_on_signals()
     with _alone(app):
         try:
             watch(app.app, kind, sys.argv[1])

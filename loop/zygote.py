@@ -11,7 +11,7 @@ ready gets a fork at once.
 
 A stand-in sends its three standard streams and waits. What passes over the socket:
 
-    fork, with the streams    from the stand-in
+    12, with the streams      from the stand-in: the process that started it
     forked                    from the worker, in the moment before it becomes one
     3, or -9                  from the zygote: the worker's exit code, or the signal it died by
 
@@ -230,17 +230,17 @@ class Zygote:
         self._selector.unregister(connection)
         streams: list[int] = []
         try:
-            _, streams, *_ = socket.recv_fds(connection, 100, 3)
+            server, streams, *_ = socket.recv_fds(connection, 100, 3)
             if len(streams) != 3:
                 raise ConnectionAbortedError("it sent no streams")
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             standin = StandIn(struct.unpack("3i", credentials)[0], streams)
-            refusal = self._refusal(standin)
+            refusal = self._refusal(standin, int(server))
             if not refusal:
-                return self._provide(standin, standin.parent, connection)
+                return self._provide(standin, int(server), connection)
             log(f"no worker for {standin.pid}: {refusal}")
             tell(connection, refusal)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log(f"no worker for a stand-in: {error}")
             connection.close()
         finally:
@@ -248,10 +248,12 @@ class Zygote:
                 os.close(stream)
         return None
 
-    def _refusal(self, standin: StandIn) -> str:
+    def _refusal(self, standin: StandIn, server: int) -> str:
         """Why a fork would differ from an ordinary start; empty if it would not."""
         if names := changed(self._fingerprint, fingerprint(standin.environment)):
             return f"{', '.join(names)} changed after the warm process began"
+        if standin.parent != server:
+            return f"the server {server} has gone"
         if found := hiding(standin.python_path, self._imported | STARTUP_MODULES):
             return f"{found} comes before a module that the warm process has imported"
         return ""

@@ -38,7 +38,11 @@ def run(given: Namespace) -> int:
     )
 
     _print_differences(comparisons)
-    print(report.summary("smoke", comparisons, seconds, terminal.has_colour(sys.stdout)))
+    print(
+        report.summary(
+            "smoke", comparisons, seconds, given.threads, terminal.has_colour(sys.stdout)
+        )
+    )
     lost = orphans(loaded.samples, loaded.goldens)
     if lost:
         print(

@@ -10,6 +10,8 @@ from smoke.endpoint import Endpoint
 from smoke.fault import Fault
 
 TOLERANCE = "1e-4"
+# Enough for a server that batches to find a batch waiting whenever it has answered one.
+THREADS = 16
 
 
 def parser(prog: str, description: str) -> ArgumentParser:
@@ -58,9 +60,9 @@ def add_comparing(made: ArgumentParser) -> None:
     made.add_argument(
         "--threads",
         type=_threads,
-        default="4",
+        default=str(THREADS),
         metavar="N",
-        help="how many samples to ask at a time (default: 4)",
+        help=f"how many samples to ask at a time (default: {THREADS})",
     )
 
 

@@ -14,7 +14,8 @@ from smoke.fault import Fault, Unanswered
 from smoke.samples import Sample
 
 CONNECT_SECONDS = 2.0
-READ_SECONDS = 60.0
+# TorchServe gives a worker up after 120 s, and says so.
+READ_SECONDS = 150.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

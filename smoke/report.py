@@ -33,10 +33,19 @@ def differences(comparisons: Iterable[Comparison], width: int, colour: bool) -> 
     return [line for each in shown for line in _lines(each, id_columns, width, colour)]
 
 
-def summary(verb: str, comparisons: Sequence[Comparison], seconds: float, colour: bool) -> str:
-    """One line on all samples: verdicts, time taken in `seconds`, and how often the truth."""
+def summary(
+    verb: str, comparisons: Sequence[Comparison], seconds: float, threads: int, colour: bool
+) -> str:
+    """One line on all samples: verdicts, time taken, and how often the truth.
+
+    Args:
+        seconds: what all of it took.
+        threads: how many were asked at a time. They wait for each other, and that is in the
+            latency.
+    """
     right = all(each.verdict is Verdict.SAME for each in comparisons)
-    asked = f"{len(comparisons)} samples in {seconds:.2f} s ({latency(comparisons)})"
+    at_a_time = f", {threads} at a time" if threads > 1 else ""
+    asked = f"{len(comparisons)} samples in {seconds:.2f} s{at_a_time} ({latency(comparisons)})"
     parts = [*verdicts(comparisons), asked, *truth(comparisons)]
     return paint(f"{verb}: {' · '.join(parts)}", "green" if right else "red", colour)
 

@@ -1,6 +1,6 @@
 """All samples of an app, asked and judged: what the command line and pytest share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,31 @@ class Suite:
     samples: Sequence[Sample]
     goldens: dict[str, Golden]
 
-    def judge(self, client: Client, tolerance: float, threads: int, verb: str) -> list[Comparison]:
+    def judge(
+        self,
+        client: Client,
+        tolerance: float,
+        threads: int,
+        verb: str,
+        wanted: Callable[[], None] = lambda: None,
+    ) -> list[Comparison]:
         """Ask every sample once, and compare.
 
         Args:
             tolerance: how far a score may lie from its golden, absolute.
             verb: named in the progress on a terminal.
+            wanted: called now and then; raises what is to end the asking.
 
         Raises:
             Unanswered: nothing listens at the client's URL.
         """
         with Progress(verb, len(self.samples)) as progress:
-            timed = replies.collect(client, self.samples, threads, progress)
+
+            def tell(done: int) -> None:
+                progress(done)
+                wanted()
+
+            timed = replies.collect(client, self.samples, threads, tell)
         return compare(self.samples, self.goldens, timed, tolerance)
 
 

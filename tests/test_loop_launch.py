@@ -29,7 +29,7 @@ def app_of(folder: Path, *lines: str) -> settings.Settings:
 
 
 def effective(app: settings.Settings, request: str = "auto") -> dict[str, str]:
-    launch.write_effective_config(app, launch.Request("hash", request))
+    launch.write_effective_config(app, launch.Request("hash", request, workers=1))
     text = app.effective_config.read_text(encoding="ascii")
     return javaproperties.loads(text)
 

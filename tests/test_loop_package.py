@@ -53,13 +53,13 @@ def test_touching_a_file_or_changing_another_is_the_same_version(app: settings.S
 def test_large_files_are_read_once(app: settings.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     before = version(app)
     read: list[str] = []
-    hash_ = package._hash
+    hash_ = package.hash_file
 
     def noting(file: Path) -> str:
         read.append(file.name)
         return hash_(file)
 
-    monkeypatch.setattr(package, "_hash", noting)
+    monkeypatch.setattr(package, "hash_file", noting)
     (app.app / "handler.py").write_text("other\n", encoding="utf-8")
     assert version(app) != before
     assert read == ["handler.py", "config.json"]

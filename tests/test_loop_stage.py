@@ -82,8 +82,8 @@ def test_a_file_that_changes_meanwhile_is_refused_and_leaves_nothing(
     place = stage._place
 
     def edit(app: Settings, file: Path, hashed: str, target: Path) -> None:
-        place(app, file, hashed, target)
         (app.app / "handler.py").write_text("pass  # changed\n", encoding="utf-8")
+        place(app, file, hashed, target)
 
     monkeypatch.setattr(stage, "_place", edit)
     with pytest.raises(Fault, match="changed while it was copied"):

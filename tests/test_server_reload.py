@@ -1,15 +1,17 @@
 """Reload on the real TorchServe: a new version takes over, or the old one never noticed."""
 
+import json
 import os
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loop import settings, stage
+from loop import settings, stage, warm
 from loop.management import Management
 from smoke import endpoint
 from smoke.client import Answer, Client
@@ -185,13 +187,25 @@ def test_compare_takes_the_previous_version_where_the_tree_is_live(served: TinyA
 def test_versions_and_folders_do_not_pile_up_and_a_stranger_s_version_stays(
     served: TinyApp,
 ) -> None:
+    stranger = by_hand(served)
     for number in range(4):
         served.write("handler.py", f"{HANDLER}# {number}\n")
         assert served.run("reload")[0] == 0
-    assert len(registered(served)) == 2
-    assert stage.staged(served.settings) == registered(served)
-    store = served.settings.run / "store"
-    assert not store.exists() or len(list(store.iterdir())) <= 1
+    assert len(registered(served)) == 3
+    assert stage.staged(served.settings) == registered(served) - {stranger}
+    management(served).unregister(stranger)
+
+
+def by_hand(app: TinyApp) -> str:
+    """Register a version as a user would, past all of ours; it has no worker."""
+    folder = app.settings.run / "mine"
+    shutil.copytree(stage.folder(app.settings, live(app)), folder, dirs_exist_ok=True)
+    manifest = folder / "MAR-INF" / "MANIFEST.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    content["model"]["modelVersion"] = "1.0"
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    management(app).register(str(app.settings.link / "mine"), workers=0)
+    return "1.0"
 
 
 def test_an_edit_of_the_tree_does_not_reach_a_worker_that_is_started_again(
@@ -239,6 +253,56 @@ def test_ctrl_c_during_a_load_takes_the_new_version_away(served: TinyApp) -> Non
     assert (live(served), registered(served)) == (before, all_before)
     assert len(stage.staged(served.settings)) <= 2
     assert label(served) is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_polite_end_of_a_reload_takes_the_new_version_away(
+    served: TinyApp, number: signal.Signals
+) -> None:
+    before = registered(served)
+    served.replace(".eval()", ".eval()\n        import time\n        time.sleep(60)")
+    process = served.popen("reload")
+    wait_for(lambda: len(registered(served)) > len(before))
+    os.killpg(process.pid, number)
+    process.communicate(timeout=30)
+    assert registered(served) == before
+
+
+def test_what_a_killed_reload_has_left_is_never_promoted_and_is_cleared_away(
+    served: TinyApp,
+) -> None:
+    before = registered(served)
+    hangs = HANDLER.replace(".eval()", ".eval()\n        import time\n        time.sleep(60)")
+    served.write("handler.py", hangs)
+    process = served.popen("reload")
+    wait_for(lambda: len(registered(served)) > len(before))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    again = served.popen("reload", GATE="none")
+    time.sleep(1)
+    assert live(served) in before
+    os.killpg(again.pid, signal.SIGINT)
+    again.communicate(timeout=30)
+    served.write("handler.py", HANDLER)
+    assert served.run("reload")[0] == 0
+    assert registered(served) == before
+
+
+def test_a_warm_process_that_died_is_replaced_before_the_next_load(served: TinyApp) -> None:
+    for process in warm.find(served.settings):
+        process.kill()
+    wait_for(lambda: label(served))
+    served.write("handler.py", HANDLER + "# warm again\n")
+    assert served.run("reload")[0] == 0
+    (worker,) = management(served).describe(live(served))["workers"]
+    assert worker["pid"] in [each.pid for each in warm.workers(served.settings)]
+
+
+def test_a_golden_gate_without_goldens_stays_shut(served: TinyApp) -> None:
+    served.write("handler.py", HANDLER + "# ungated\n")
+    code, _, err = served.run("reload", GATE="golden")
+    assert code == 4
+    assert "has no goldens" in err
 
 
 def test_no_request_is_lost_while_versions_come_and_go(served: TinyApp) -> None:

@@ -126,6 +126,13 @@ def test_a_save_that_takes_another_back_is_judged_too(served: TinyApp, watch: Wa
     assert "tiny serves" not in said.replace("nothing has changed: tiny serves", "")
 
 
+def test_a_save_during_a_load_that_hangs_is_not_kept_waiting(served: TinyApp, watch: Watch) -> None:
+    served.replace(".eval()", ".eval()\n        import time\n        time.sleep(60)")
+    time.sleep(1)
+    served.write("handler.py", HANDLER + "# mended\n")
+    assert "tiny serves" in watch.until("tiny serves", seconds=10)[-1]
+
+
 def test_a_change_of_the_checkpoint_is_a_save(served: TinyApp, watch: Watch) -> None:
     names = served.folder / "torch_model" / "index_to_name.json"
     try:

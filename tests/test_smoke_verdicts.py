@@ -114,9 +114,9 @@ def test_the_summary_counts_verdicts_times_and_the_truth() -> None:
         comparison(Answer("bad", 0.5)),
         comparison(Failure("no"), sample=Sample("a", "", label="good")),
     ]
-    assert report.summary("smoke", comparisons, 0.414, colour=False) == (
+    assert report.summary("smoke", comparisons, 0.414, threads=4, colour=False) == (
         "smoke: 1 same · 1 failed · 2 labels changed"
-        " · 4 samples in 0.41 s (p50 12 ms, p95 12 ms) · truth 1/2"
+        " · 4 samples in 0.41 s, 4 at a time (p50 12 ms, p95 12 ms) · truth 1/2"
     )
 
 

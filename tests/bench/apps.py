@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from loop import candidate, package, ports, server, settings, warm
+from loop import package, ports, server, settings, signals, warm
 from loop.settings import Settings
 from smoke.fault import Fault
 from smoke.samples import Sample
@@ -172,7 +172,7 @@ def running(
     try:
         yield process
     except BaseException:
-        with candidate.uninterrupted():
+        with signals.uninterrupted():
             _end(process)
         raise
 
@@ -194,5 +194,5 @@ def cleanup() -> Iterator[contextlib.ExitStack]:
         try:
             yield stack
         finally:
-            with candidate.uninterrupted():
+            with signals.uninterrupted():
                 stack.close()
