@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +64,7 @@ def registered(
         stage.stage(app, packed)
         budget.spent("stage")
         if not candidate.stays:
-            register(app, management, version, wanted)
+            _register_warm(app, management, version, wanted)
             budget.spent("register")
         yield candidate
     finally:
@@ -74,13 +75,32 @@ def registered(
 
 def _is_loaded(app: Settings, management: Management, version: str) -> bool:
     """Whether a version is there already; a wreck, of a reload that was killed, is removed."""
-    found = versions.find(app, management)
-    if version not in found.all:
+    described = [each for each in management.versions() if each["modelVersion"] == version]
+    if described and ready_workers(described[0]) < app.workers:
+        management.unregister(version)
         return False
-    if ready_workers(management.describe(version)) >= app.workers:
-        return True
-    management.unregister(version)
-    return False
+    return bool(described)
+
+
+def _register_warm(
+    app: Settings, management: Management, version: str, wanted: Callable[[], None]
+) -> None:
+    """Have a staged version loaded, by a worker of a warm process that fits.
+
+    Whether it fits is looked up while TorchServe starts the worker, which takes as long. Where it
+    does not, a library has been edited or the process has died, and the worker is started again.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        replaced = beside.submit(_keep_warm, app)
+        try:
+            register(app, management, version, wanted)
+        except Refused:
+            if not replaced.result():
+                raise
+    if replaced.result():
+        with contextlib.suppress(Fault):
+            management.unregister(version)
+        register(app, management, version, wanted)
 
 
 def register(
@@ -120,14 +140,14 @@ def register(
         time.sleep(POLL_SECONDS)
 
 
-def keep_warm(app: Settings) -> None:
-    """Have a warm process, where there was one; without it, a load only takes longer."""
+def _keep_warm(app: Settings) -> bool:
+    """Have a warm process that fits, where there was one. Returns whether it is another."""
     process = server.find(app)
     try:
-        if process is not None:
-            warm.keep(app, process)
+        return process is not None and warm.keep(app, process)
     except (Fault, OSError, psutil.Error) as error:
         print(f"no warm workers: {error}: loading without", file=sys.stderr)
+        return False
 
 
 def _take_away(app: Settings, management: Management, version: str) -> None:

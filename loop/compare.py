@@ -71,7 +71,6 @@ def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
         yield Side(found.previous, "previous"), Side(found.live, "live, your tree")
         return
     package.check_handler(packed.handler)
-    candidate.keep_warm(app)
     with candidate.registered(app, management, packed, Budget()):
         yield Side(found.live, "live"), Side(packed.version, "your tree")
 

@@ -22,7 +22,8 @@ from smoke.fault import Fault, run
 # Part of each hash: raised when the way of packing changes.
 LAYOUT = "1"
 VERSION_LENGTH = 7
-# Hashes of files from this size on are kept, by inode, size and times of change.
+# Of files from this size on, in bytes, hashes are kept, by inode, size and times of change, and
+# staged versions share one copy.
 LARGE = 1 << 16
 KEPT_VERSIONS = 8
 

@@ -7,7 +7,6 @@ leaves the live version untouched.
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 
 from loop import (
@@ -71,21 +70,15 @@ def reload(app: Settings, kind: Gate, verb: str = "reload", latest: bool = False
         OSError: there is no room.
     """
     budget = Budget()
-    # Looking at 2,400 files takes as long as all the rest, and can be done beside it.
-    warm_process = threading.Thread(target=candidate.keep_warm, args=[app])
-    warm_process.start()
-    try:
-        management = Management(app)
-        packed = package.contents(app)
-        live = management.live()
-        if packed.version == live:
-            print(f"{verb}: nothing has changed: {app.name} serves {live} already", flush=True)
-            versions.retire(app, management)
-            return
-        package.check_handler(packed.handler)
-        loaded = gate.load(app, kind)
-    finally:
-        warm_process.join()
+    management = Management(app)
+    packed = package.contents(app)
+    live = management.live()
+    if packed.version == live:
+        print(f"{verb}: nothing has changed: {app.name} serves {live} already", flush=True)
+        versions.retire(app, management)
+        return
+    package.check_handler(packed.handler)
+    loaded = gate.load(app, kind)
     budget.spent("prepare")
 
     def wanted() -> None:

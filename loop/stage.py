@@ -25,9 +25,6 @@ from loop.package import Contents
 from loop.settings import Settings
 from smoke.fault import Fault
 
-# From this size on, in bytes, copying costs more than linking.
-LARGE = 1 << 20
-
 
 def stage(app: Settings, packed: Contents) -> None:
     """Make the folder of a version, whole or not at all; it may be there already.
@@ -96,7 +93,7 @@ def _manifest(app: Settings, packed: Contents) -> str:
 
 
 def _place(app: Settings, file: Path, hashed: str, target: Path) -> None:
-    if file.stat().st_size < LARGE:
+    if file.stat().st_size < package.LARGE:
         shutil.copyfile(file, target)
         _check(target, hashed, file)
         return

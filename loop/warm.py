@@ -99,7 +99,7 @@ def start(
     return standin if os.access(standin, os.X_OK) else None
 
 
-def keep(app: Settings, server: psutil.Process) -> None:
+def keep(app: Settings, server: psutil.Process) -> bool:
     """Have a warm process that fits a running server, if that starts its workers from one.
 
     The one that it was started with may have died since, or have imported a file that has been
@@ -108,18 +108,22 @@ def keep(app: Settings, server: psutil.Process) -> None:
     Args:
         server: the JVM; its environment, not that of this terminal, is what its workers will have.
 
+    Returns:
+        whether it had to be replaced.
+
     Raises:
         Fault: see `start`.
         psutil.Error: the server has just ended.
     """
     if str(_folder(app) / "python") not in server.cmdline():
-        return
+        return False
     environment = server.environ()
     with _lock(app):
         # Its rights are the server's, whatever those of this terminal are.
         current = _current(app, _depends_on(app, environment, MODULES), but=RIGHTS)
     if current is None:
         start(app, environment)
+    return current is None
 
 
 def stop(app: Settings) -> int:

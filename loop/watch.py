@@ -25,7 +25,7 @@ from loop.signals import exit_on_signals
 from smoke.fault import Fault, run
 
 # A save is over when the folder has been quiet for this long: some editors truncate, then write.
-QUIET_MS = 10
+QUIET_MS = 5
 # Some file systems, of containers and networks, tell of no change: so look now and then.
 LOOK_MS = 2000
 

@@ -12,7 +12,7 @@ from loop import package, settings, stage
 from loop.settings import Settings
 from smoke.fault import Fault
 
-WEIGHTS = b"0" * (2 * stage.LARGE)
+WEIGHTS = b"0" * (2 * package.LARGE)
 
 
 @pytest.fixture
