@@ -68,6 +68,7 @@ class App:
         shutil.copytree(checkpoint, folder / "torch_model", copy_function=os.link)
         self.handler = (ROOT / "handler.py").read_text(encoding="utf-8")
         self._write("handler.py", self.handler)
+        shutil.copy(ROOT / "model-config.yaml", folder)
         kinds = ("inference", "management", "metrics")
         addresses = [
             f"{kind}_address=http://127.0.0.1:{port}"
