@@ -45,7 +45,7 @@ rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
 
 ##@ The server
-.PHONY: archive start stop status logs token
+.PHONY: archive start stop status logs why token
 archive: setup model ## Build the .mar, if what it is made of has changed
 	@bin/archive.sh
 
@@ -60,6 +60,9 @@ status: ## Say what runs, where, and whether it is the tree
 
 logs: ## Follow all of the server's logs as one readable stream
 	@bin/logs.sh
+
+why: ## Say why the last failed request failed (bin/why.sh REQUEST_ID: another)
+	@bin/why.sh
 
 token: ## Print the header with the server's token, for curl
 	@bin/token.sh

@@ -7,4 +7,12 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
-python -m smoke.predict "$@"
+
+status=0
+{ said=$(python -m smoke.predict "$@" 2>&1 >&3); } 3>&1 || status=$?
+[[ -z $said ]] || printf '%s\n' "$said" >&2
+# The server's own words for all that a handler may raise are "Prediction failed".
+if ((status == 1)) && [[ $said =~ x-request-id\ ([0-9a-f-]+) ]]; then
+  loop why --brief "${BASH_REMATCH[1]}" >&2 2>/dev/null || true
+fi
+exit "$status"

@@ -1,19 +1,25 @@
 """From TorchServe's logs to the root cause.
 
-TorchServe says `Load model failed` or nothing; the reason is a traceback that the worker printed,
-each of its lines a record of its own. The first traceback counts: when a handler's import fails,
-TorchServe goes on to try a handler of its own, and the last traceback is about that one.
+TorchServe says `Prediction failed`, `Load model failed` or nothing; the reason is a traceback that
+the worker printed, each of its lines a record of its own. The first traceback counts: when a
+handler's import fails, TorchServe goes on to try a handler of its own, and the last traceback is
+about that one; and of a chain of exceptions, Python prints the first cause first.
 """
 
 import os
 import re
+import signal
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from loop.settings import Settings
+from loop.worker import FAILED
 
 RECORD = re.compile(r"^\S+ \[\w+ *\] (?P<thread>\S+) \S+ - (?P<message>.*)$")
 LOAD_FAILED = "Load model failed"
 FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+TRACEBACK = "Traceback "
 SHOWN_LINES = 20
 
 
@@ -43,7 +49,70 @@ def of_model(app: Settings, version: str | None = None, since: int = 0) -> str:
         if (match := RECORD.match(line))
         and (version is None or f"-{app.name}_{version}-" in match["thread"])
     ]
+    if not any(each.startswith(TRACEBACK) for each in messages) and (end := _end(app, messages)):
+        return end
     return brief(messages) if messages else "no worker said why; see `make logs`"
+
+
+def _end(app: Settings, messages: list[str]) -> str | None:
+    """How the last worker among these messages ended, as the warm process saw it."""
+    pids = [each.removeprefix("[PID]") for each in messages if each.startswith("[PID]")]
+    ends = dict(re.findall(r"worker (\d+) ended with (-?\d+)", _text(app.link / "warm" / "log")))
+    if not pids or pids[-1] not in ends:
+        return None
+    status = int(ends[pids[-1]])
+    if status < 0:
+        return f"its process was ended by signal {-status} ({signal.strsignal(-status)})"
+    return f"its process ended with exit code {status}, and no exception was printed"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A batch that failed, as its worker told it.
+
+    Attributes:
+        requests: the ids of its requests; none where the worker does not tell them.
+        worker: the frontend's name of it, W-PORT-NAME_VERSION.
+        messages: what it said, from the first line on.
+    """
+
+    requests: tuple[str, ...]
+    worker: str
+    messages: list[str]
+
+    def __str__(self) -> str:
+        return brief(self.messages)
+
+
+def failures(app: Settings) -> list[Failure]:
+    """The batches that have failed, as far as the log goes back; the last one last."""
+    found: list[Failure] = []
+    telling: dict[str, Failure] = {}
+    for line in _text(app.logs / "model_log.log").splitlines():
+        match = RECORD.match(line)
+        worker, _, stream = match["thread"].rpartition("-") if match else ("", "", "")
+        if match is None or stream != "stdout":
+            continue
+        message = match["message"]
+        if message.startswith(FAILED):
+            telling[worker] = Failure(tuple(message.removeprefix(FAILED).split()), worker, [])
+            found.append(telling[worker])
+        elif message.startswith("Backend received inference"):
+            # The worker is at its next batch.
+            telling.pop(worker, None)
+        elif worker in telling:
+            telling[worker].messages.append(message)
+    return found
+
+
+def inputs(app: Settings, requests: Collection[str]) -> list[str]:
+    """What the handler has logged as the inputs of requests; nothing, if it does not."""
+    heads = tuple(f"request {each}: " for each in requests)
+    return [
+        match["message"].split(": ", 1)[1]
+        for line in _text(app.logs / "model_log.log").splitlines()
+        if (match := RECORD.match(line)) and match["message"].startswith(heads)
+    ]
 
 
 def of_frontend(app: Settings) -> str:
@@ -60,7 +129,7 @@ def of_frontend(app: Settings) -> str:
 
 def brief(messages: list[str]) -> str:
     """The first exception among a worker's messages, with the user's own line where it has one."""
-    start = next((i for i, each in enumerate(messages) if each.startswith("Traceback ")), None)
+    start = next((i for i, each in enumerate(messages) if each.startswith(TRACEBACK)), None)
     if start is None:
         return "\n".join(messages[-3:])
     place, source = "", ""
