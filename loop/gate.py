@@ -14,6 +14,8 @@ from smoke.compare import Comparison, Verdict
 from smoke.fault import Fault, Refused
 from smoke.suite import Suite
 
+SHOWN_IDS = 3
+
 
 class Gate(StrEnum):
     """What keeps a new version from becoming live, beside a load that fails."""
@@ -91,9 +93,11 @@ def check(
         Refused: the gate stays shut, with the cause.
     """
     count = Counter(each.verdict for each in comparisons)
-    if failed := count[Verdict.FAILED]:
+    if failed := [each for each in comparisons if each.verdict is Verdict.FAILED]:
+        ids = ", ".join(each.sample.id for each in failed[:SHOWN_IDS])
+        more = f" and {len(failed) - SHOWN_IDS} more" if len(failed) > SHOWN_IDS else ""
         raise Refused(
-            f"{app.name} {version} fails {failed} of {len(comparisons)} samples",
+            f"{app.name} {version} fails {len(failed)} of {len(comparisons)} samples ({ids}{more})",
             cause.of_model(app, version, mark),
         )
     if (changed := count[Verdict.CHANGED]) and kind is Gate.GOLDEN:
@@ -106,8 +110,9 @@ def check(
 def show(comparisons: Sequence[Comparison], verb: str, seconds: float) -> None:
     """Print what differs from the goldens, and one line on all."""
     colour = terminal.has_colour(sys.stdout)
-    # A sample without a golden differs from nothing; the line on all counts them.
-    differing = [each for each in comparisons if each.verdict is not Verdict.NEW]
+    # A sample without a golden differs from nothing, and of those that failed, `check` tells why.
+    told_elsewhere = (Verdict.NEW, Verdict.FAILED)
+    differing = [each for each in comparisons if each.verdict not in told_elsewhere]
     for line in report.differences(differing, terminal.width(), colour):
         print(line)
     if comparisons:
