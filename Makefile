@@ -45,7 +45,7 @@ rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
 
 ##@ The server
-.PHONY: archive start stop status logs why token
+.PHONY: archive start stop status logs why doctor token
 archive: setup model ## Build the .mar, if what it is made of has changed
 	@bin/archive.sh
 
@@ -63,6 +63,9 @@ logs: ## Follow all of the server's logs as one readable stream
 
 why: ## Say why the last failed request failed (bin/why.sh REQUEST_ID: another)
 	@bin/why.sh
+
+doctor: ## Look for what could keep a deploy from working (FIX=1 mends what is safe)
+	@bin/doctor.sh $(if $(FIX),--fix)
 
 token: ## Print the header with the server's token, for curl
 	@bin/token.sh

@@ -25,7 +25,7 @@ def running(subject: Subject) -> Iterator[Finding]:
 
 
 def lock(subject: Subject) -> Iterator[Finding]:
-    """Who deploys now, and who watches."""
+    """Which command deploys now; others wait for it."""
     yield ok(f"held by {subject.holder}" if subject.holder else "free")
 
 
