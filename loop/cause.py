@@ -20,6 +20,7 @@ RECORD = re.compile(r"^\S+ \[\w+ *\] (?P<thread>\S+) \S+ - (?P<message>.*)$")
 LOAD_FAILED = "Load model failed"
 FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
 TRACEBACK = "Traceback "
+COMPLAINT = re.compile(r"model: .*(Invalid return type|number of batch response mismatched)")
 SHOWN_LINES = 20
 
 
@@ -61,6 +62,9 @@ def _end(app: Settings, messages: list[str]) -> str | None:
     if not pids or pids[-1] not in ends:
         return None
     status = int(ends[pids[-1]])
+    if status == -signal.SIGKILL:
+        # TorchServe kills what has closed its socket, on its way out of sys.exit too.
+        return "its process ended without an exception: by sys.exit, or killed for want of memory"
     if status < 0:
         return f"its process was ended by signal {-status} ({signal.strsignal(-status)})"
     return f"its process ended with exit code {status}, and no exception was printed"
@@ -131,7 +135,8 @@ def brief(messages: list[str]) -> str:
     """The first exception among a worker's messages, with the user's own line where it has one."""
     start = next((i for i, each in enumerate(messages) if each.startswith(TRACEBACK)), None)
     if start is None:
-        return "\n".join(messages[-3:])
+        # TorchServe's own complaint about what the handler has returned, if there is one.
+        return next(filter(COMPLAINT.match, messages), "\n".join(messages[-3:]))
     place, source = "", ""
     for index in range(start + 1, len(messages)):
         message = messages[index]

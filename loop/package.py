@@ -70,7 +70,7 @@ def contents(app: Settings) -> Contents:
     """
     handler = app.app / "handler.py"
     if not handler.is_file():
-        raise Fault(f"{handler} does not exist", f"copy {settings.TOOLKIT / 'handler.py'} there")
+        raise Fault(f"{handler} does not exist", "take it back from git, or copy one there")
     extra = tuple(checkpoint.files(app.app))
     config = _optional(app.app / "model-config.yaml")
     requirements = _optional(app.app / "requirements.txt")

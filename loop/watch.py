@@ -28,6 +28,7 @@ from smoke.fault import Fault, run
 QUIET_MS = 5
 # Some file systems, of containers and networks, tell of no change: so look now and then.
 LOOK_MS = 2000
+RENAME_SECONDS = 0.3
 
 
 def watch(folder: Path, kind: Gate, redeploy: str) -> None:
@@ -42,7 +43,7 @@ def watch(folder: Path, kind: Gate, redeploy: str) -> None:
         if state(folder) != done:
             done = turn(folder, kind, redeploy)
         if number == 0:
-            print(f"watch: watching {folder}; Ctrl-C ends it, the server runs on", flush=True)
+            print(f"watch: watching {folder}; Ctrl-C ends it, and no server", flush=True)
 
 
 def state(folder: Path) -> str:
@@ -106,6 +107,9 @@ def turn(folder: Path, kind: Gate, redeploy: str) -> str | None:
     except reload.Superseded:
         return None
     except (Fault, OSError) as fault:
+        if not (folder / "handler.py").exists():
+            # Some editors move the old file away before they write the new one.
+            time.sleep(RENAME_SECONDS)
         if state(folder) != tree:
             return None
         reload.refusal(verb, fault)
