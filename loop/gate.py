@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -92,17 +91,17 @@ def check(
     Raises:
         Refused: the gate stays shut, with the cause.
     """
-    count = Counter(each.verdict for each in comparisons)
-    if failed := [each for each in comparisons if each.verdict is Verdict.FAILED]:
-        ids = ", ".join(each.sample.id for each in failed[:SHOWN_IDS])
-        more = f" and {len(failed) - SHOWN_IDS} more" if len(failed) > SHOWN_IDS else ""
+    failed = [each.sample.id for each in comparisons if each.verdict is Verdict.FAILED]
+    changed = [each.sample.id for each in comparisons if each.verdict is Verdict.CHANGED]
+    if failed:
+        ids = report.some(failed, SHOWN_IDS)
         raise Refused(
-            f"{app.name} {version} fails {len(failed)} of {len(comparisons)} samples ({ids}{more})",
+            f"{app.name} {version} fails {len(failed)} of {len(comparisons)} samples ({ids})",
             cause.of_model(app, version, mark),
         )
-    if (changed := count[Verdict.CHANGED]) and kind is Gate.GOLDEN:
+    if changed and kind is Gate.GOLDEN:
         raise Refused(
-            f"{app.name} {version} changes {changed} of {len(comparisons)} labels",
+            f"{app.name} {version} changes {len(changed)} of {len(comparisons)} labels",
             "mend it, or let it pass with GATE=errors",
         )
 

@@ -43,7 +43,7 @@ def watch(folder: Path, kind: Gate, redeploy: str) -> None:
         if state(folder) != done:
             done = turn(folder, kind, redeploy)
         if number == 0:
-            print(f"watch: watching {folder}; Ctrl-C ends it, and no server", flush=True)
+            print(f"watch: watching {folder}; Ctrl-C ends the watch, not the server", flush=True)
 
 
 def state(folder: Path) -> str:

@@ -12,6 +12,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from loop import cause, settings
 from loop.cause import Failure
 from loop.settings import Settings
+from smoke import report
 from smoke.fault import Fault, run
 
 SHOWN_IDS = 8
@@ -79,8 +80,7 @@ def print_causes(app: Settings) -> None:
         if ids:
             causes.setdefault(str(failure), []).extend(ids)
     for text, ids in causes.items():
-        more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-        print(f"{text}\n  samples: {', '.join(ids[:SHOWN_IDS])}{more}")
+        print(f"{text}\n  samples: {report.some(ids, SHOWN_IDS)}")
 
 
 if __name__ == "__main__":

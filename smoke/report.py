@@ -60,6 +60,12 @@ def verdicts(comparisons: Iterable[Comparison]) -> list[str]:
     ]
 
 
+def some(ids: Sequence[str], shown: int) -> str:
+    """The first few ids, and how many more there are."""
+    more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
+    return f"{', '.join(ids[:shown])}{more}"
+
+
 def latency(comparisons: Iterable[Comparison]) -> str:
     """The median, and what one answer in twenty exceeds."""
     times = sorted(each.seconds for each in comparisons)
