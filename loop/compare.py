@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from loop import candidate, lock, package, server, settings, versions
 from loop.budget import Budget
+from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
 from loop.signals import exit_on_signals
@@ -70,7 +71,7 @@ def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
             raise Fault(f"{found.live} is what your tree is, and all there is", "edit handler.py")
         yield Side(found.previous, "previous"), Side(found.live, "live, your tree")
         return
-    package.check_handler(packed.handler)
+    deploy.refuse_bad(app, packed, "compare")
     with candidate.registered(app, management, packed, Budget()):
         yield Side(found.live, "live"), Side(packed.version, "your tree")
 

@@ -31,6 +31,9 @@ DEFAULTS = {
     "token_expiration_min": "36792000",
 }
 
+# Words for with and without warm workers; on where nothing is said.
+WARM = {"": True, "1": True, "on": True, "0": False, "off": False}
+
 # What a server does not inherit: our scripts' own variables are none of a handler's business, and
 # TS_CONFIG_FILE would beat the command line.
 REMOVED = (
@@ -70,8 +73,11 @@ def warm_up(app: Settings, gpus: gpu.Gpus) -> Path | None:
 
     Returns:
         what TorchServe is to call in place of python; None for an ordinary start of workers.
+
+    Raises:
+        Fault: WARM= asks for nothing that is known.
     """
-    if os.environ.get("WARM") == "0":
+    if not warm_wanted():
         # Only one without workers: those of a server that still answers may be its forks.
         warm.end_idle(app)
         return None
@@ -80,6 +86,18 @@ def warm_up(app: Settings, gpus: gpu.Gpus) -> Path | None:
     except (Fault, OSError) as error:
         print(f"start: no warm workers: {error}: starting without", file=sys.stderr)
         return None
+
+
+def warm_wanted() -> bool:
+    """What WARM= asks for.
+
+    Raises:
+        Fault: it asks for nothing that is known.
+    """
+    asked = os.environ.get("WARM", "").strip().lower()
+    if asked not in WARM:
+        raise Fault(f"WARM={asked} is neither on nor off", "use 1 or 0")
+    return WARM[asked]
 
 
 def check(app: Settings) -> gpu.Gpus:
@@ -91,6 +109,7 @@ def check(app: Settings) -> gpu.Gpus:
     Raises:
         Fault: it cannot be started so, or must not be.
     """
+    warm_wanted()
     refuse_open_server(app)
     refuse_taken_ports(app, ours=ports_of_running(app))
     return gpu.resolve(gpu.requested())

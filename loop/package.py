@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loop import checkpoint, settings
+from loop.checks import deploy
 from loop.settings import Settings
 from smoke import atomic
 from smoke.fault import Fault, run
@@ -26,6 +27,8 @@ VERSION_LENGTH = 7
 # staged versions share one copy.
 LARGE = 1 << 16
 KEPT_VERSIONS = 8
+
+VERB = os.environ.get("VERB", "package")
 
 
 @dataclass(frozen=True)
@@ -128,21 +131,6 @@ def built_version(archive: Path) -> str | None:
         return None
 
 
-def check_handler(handler: Path) -> None:
-    """Refuse a handler that Python cannot even compile, before any server is touched.
-
-    Raises:
-        Fault: with file, line, and the line itself.
-    """
-    try:
-        compile(handler.read_bytes(), handler, "exec", dont_inherit=True)
-    except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise Fault(f"{handler}:{error.lineno}: {error.msg}: {line}", "mend that line") from None
-    except ValueError as error:
-        raise Fault(f"{handler}: {error}", "save it as UTF-8 text") from None
-
-
 def arguments(app: Settings, packed: Contents) -> list[str]:
     """The archiver's arguments; relative to the app, since a path may hold a comma."""
     extra = ",".join(str(each.relative_to(app.app)) for each in packed.extra)
@@ -185,7 +173,7 @@ def main() -> int:
     """Print for bin/archive.sh what is to be built; nothing to build if the archive is current."""
     app = settings.read(os.environ["APP"])
     packed = contents(app)
-    check_handler(packed.handler)
+    deploy.refuse_bad(app, packed, VERB)
     remember(app, packed)
     print(f"TREE={packed.version}")
     print(f"FILES=({shlex.join(map(str, packed.files))})")
@@ -195,4 +183,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(os.environ.get("VERB", "package"), main)
+    run(VERB, main)

@@ -3,9 +3,12 @@
 import os
 
 from loop import launch, package, ready, server, settings, stage
+from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
 from smoke.fault import Fault, run
+
+VERB = os.environ.get("VERB", "plan")
 
 
 def main() -> int:
@@ -19,6 +22,7 @@ def main() -> int:
     running = server.find(app)
     serving = _served_already(app) if running else None
     if serving is None:
+        deploy.refuse_bad(app, package.contents(app), VERB)
         gpus = launch.check(app)
         # It imports while the archive is built and the old server stops.
         launch.warm_up(app, gpus)
@@ -50,4 +54,4 @@ def _reloaded(app: Settings) -> str:
 
 
 if __name__ == "__main__":
-    run(os.environ.get("VERB", "plan"), main)
+    run(VERB, main)

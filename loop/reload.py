@@ -7,11 +7,11 @@ leaves the live version untouched.
 
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from loop import (
     candidate,
-    cause,
     gate,
     launch,
     lock,
@@ -21,6 +21,7 @@ from loop import (
     versions,
 )
 from loop.budget import Budget
+from loop.checks import deploy
 from loop.gate import Gate
 from loop.management import Management
 from loop.settings import Settings
@@ -77,7 +78,7 @@ def reload(app: Settings, kind: Gate, verb: str = "reload", latest: bool = False
         print(f"{verb}: nothing has changed: {app.name} serves {live} already", flush=True)
         versions.retire(app, management)
         return
-    package.check_handler(packed.handler)
+    deploy.refuse_bad(app, packed, verb)
     loaded = gate.load(app, kind)
     budget.spent("prepare")
 
@@ -112,12 +113,12 @@ def _examine(
     budget: Budget,
 ) -> None:
     """Put a version through the gate, and print how it did."""
-    mark = cause.mark(app)
+    since = time.time()
     comparisons = gate.ask(app, version, loaded, wanted)
     seconds = budget.spent(f"{len(comparisons) or 1} samples")
     wanted()
     gate.show(comparisons, verb, seconds)
-    gate.check(app, version, kind, comparisons, mark)
+    gate.check(app, version, kind, comparisons, since)
 
 
 def back_to(app: Settings, version: str) -> None:

@@ -16,6 +16,7 @@ import re
 import shlex
 import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -178,18 +179,18 @@ class Settings:
         path = self.app / "model-config.yaml"
         if not path.exists():
             return self.number("default_workers_per_model", 1)
-        import yaml  # Takes longer to import than all else here, and few apps have the file.
+        from loop import model_config  # Only here, since few apps have the file.
 
-        try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise Fault(f"{path} cannot be read ({error})", "mend the file") from None
-        own = config if isinstance(config, dict) else {}
-        number = own.get("maxWorkers") or own.get("minWorkers")
+        own = model_config.read(path)
+        key = "maxWorkers" if own.values.get("maxWorkers") else "minWorkers"
+        number = own.values.get(key)
         if number is None:
             return self.number("default_workers_per_model", 1)
         if not isinstance(number, int) or number < 1:
-            raise Fault(f"{path}: {number} is no number of workers", "write a whole number")
+            raise Fault(
+                f"{own.where(key)}: {key} is {number!r:.40}, which is no number of workers",
+                "write a whole number above 0",
+            )
         return number
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -251,21 +252,26 @@ def as_started(app: Settings) -> Settings:
     return _parse(app.app, app.effective_config, text)
 
 
-def _parse(folder: Path, path: Path, text: str) -> Settings:
-    properties: dict[str, str] = {}
-    lines: dict[str, int] = {}
+def lines(text: str) -> Iterator[tuple[int, str, str]]:
+    """Each key of a .properties file, with the line on which it begins and its value."""
     line = 1
     for element in javaproperties.parse(text):
         if isinstance(element, javaproperties.KeyValue):
-            key, value = element.key, element.value
-            if properties.get(key, value) != value:
-                raise Fault(
-                    f"{path}:{line}: {key} has another value than on line {lines[key]}",
-                    "keep one of the two lines",
-                )
-            properties[key], lines[key] = value, line
+            yield line, element.key, element.value
         line += element.source.count("\n")
-    return Settings(folder, properties, lines)
+
+
+def _parse(folder: Path, path: Path, text: str) -> Settings:
+    properties: dict[str, str] = {}
+    found: dict[str, int] = {}
+    for line, key, value in lines(text):
+        if properties.get(key, value) != value:
+            raise Fault(
+                f"{path}:{line}: {key} has another value than on line {found[key]}",
+                "keep one of the two lines",
+            )
+        properties[key], found[key] = value, line
+    return Settings(folder, properties, found)
 
 
 def link_run_folder(settings: Settings) -> None:

@@ -90,13 +90,6 @@ def test_a_missing_checkpoint_says_how_to_make_one(app: settings.Settings) -> No
         package.contents(app)
 
 
-def test_a_handler_that_does_not_parse_is_named_with_its_line(app: settings.Settings) -> None:
-    handler = app.app / "handler.py"
-    handler.write_text("def f():\n    return (1\n", encoding="utf-8")
-    with pytest.raises(Fault, match=r"handler\.py:2: '\(' was never closed"):
-        package.check_handler(handler)
-
-
 def test_an_archive_that_is_cut_short_counts_as_none(tmp_path: Path) -> None:
     archive = tmp_path / "a.mar"
     assert package.built_version(archive) is None

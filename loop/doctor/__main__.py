@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from loop.checks.finding import ANEW, Finding, State, examine, failure
 from loop.doctor import environment, report
-from loop.doctor.finding import ANEW, Finding, State, examine, failure, mend
+from loop.doctor.mend import mend
 from smoke import fault, terminal
 from smoke.fault import Fault
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from loop.doctor.finding import ANEW, Finding, failure, ok, warning
+from loop.checks.finding import ANEW, Finding, failure, ok, warning
 
 OLDEST = (3, 11)
 # TorchServe 0.12 was tested with 17, 21 and 25.

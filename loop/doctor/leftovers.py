@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from loop import server, settings, warm
-from loop.doctor.finding import Finding, ok, warning
+from loop.checks.finding import Finding, ok, warning
 from loop.doctor.subject import Subject
 from loop.settings import Settings
 from smoke.fault import Fault

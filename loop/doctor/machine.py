@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loop import gpu, launch, ports, settings
-from loop.doctor.finding import Finding, failure, ok, warning
+from loop.checks.finding import Finding, failure, ok, warning
 from loop.doctor.subject import Subject
 from smoke.fault import Fault
 

@@ -1,112 +1,21 @@
-"""What is packed: the checkpoint, the handler, the archive; and what it is asked."""
+"""What is packed, the archive, and what it is asked, beyond what keeps a deploy from working."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from loop import checkpoint, package, stage
-from loop.doctor import weights
-from loop.doctor.finding import Finding, failure, ok, warning
+from loop import package, stage
+from loop.checks import samples as readable
+from loop.checks.finding import Finding, State, failure, ok, warning
+from loop.checks.tree import Tree
 from loop.doctor.subject import Subject
 from smoke import compare, golden, samples
-from smoke.fault import Fault
+from smoke.report import some
 
-CLASSIFIER = "ForSequenceClassification"
-# What save_pretrained leaves of any tokenizer, and what older ones are made of.
-TOKENIZER = ("tokenizer*", "vocab*", "*.model")
 SHOWN = 5
 
 
-def weight_files(subject: Subject) -> Iterator[Finding]:
-    """Whether the files of weights are there and whole."""
-    found = [each for each in checkpoint.files(subject.app.app) if _has_weights(each)]
-    broken = 0
-    for each in found:
-        try:
-            weights.check(each)
-        except Fault as fault:
-            broken += 1
-            yield failure(fault.what, fault.cure)
-    for name in _shards(subject.app.app / "torch_model") - {each.name for each in found}:
-        broken += 1
-        yield failure(f"{name} is not there, and the index names it", weights.CURE)
-    if not broken:
-        yield ok(", ".join(f"{each.name} {each.stat().st_size / 2**20:.1f} MiB" for each in found))
-
-
-def _has_weights(file: Path) -> bool:
-    return file.suffix in checkpoint.WEIGHTS
-
-
-def _shards(folder: Path) -> set[str]:
-    """The files over which a large model's weights are spread."""
-    found: set[str] = set()
-    for index in folder.glob("*.index.json"):
-        found |= set(_mapping(index).get("weight_map", {}).values())
-    return found
-
-
-def checkpoint_config(subject: Subject) -> Iterator[Finding]:
-    """Whether transformers can make a classifier of it, with a name for each class."""
-    folder = subject.app.app / "torch_model"
-    path = folder / "config.json"
-    if not path.exists():
-        # A TorchScript file, or a state_dict with its own handler, has none.
-        if any(folder.glob("*.safetensors")):
-            yield warning(
-                f"{path} does not exist: transformers cannot load the weights",
-                "save the model with save_pretrained",
-            )
-        return
-    config = _mapping(path)
-    architectures = [str(each) for each in config.get("architectures") or ()]
-    if not config.get("model_type"):
-        yield warning(
-            f"{path} has no model_type: transformers does not know what to make of it",
-            "save the model with save_pretrained",
-        )
-    if not any(each.endswith(CLASSIFIER) for each in architectures):
-        yield warning(
-            f"{path}: {', '.join(architectures) or 'no architecture'} is no …{CLASSIFIER}:"
-            " the weights may be without a head",
-            "save a model that was trained to classify",
-        )
-    classes = _classes(config)
-    yield ok(f"{config.get('model_type')}, {', '.join(architectures)}, {classes} class(es)")
-    if not any(each for pattern in TOKENIZER for each in folder.glob(pattern)):
-        yield warning(f"no tokenizer in {folder}", "save it there with save_pretrained")
-    yield from _names(folder / "index_to_name.json", classes)
-
-
-def _classes(config: dict[str, Any]) -> int:
-    """As transformers counts them: it writes no labels for two classes without names."""
-    return len(config.get("id2label") or ()) or int(config.get("num_labels", 2))
-
-
-def _names(path: Path, classes: int) -> Iterator[Finding]:
-    if path.exists() and set(_mapping(path)) != {str(each) for each in range(classes)}:
-        yield failure(
-            f"{path} names {', '.join(_mapping(path)) or 'no class'}, and the model has"
-            f" {classes} class(es)",
-            f"name 0 to {classes - 1}",
-        )
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Fault(f"{path}: not JSON ({error})", "mend or save it again") from None
-    if not isinstance(found, dict):
-        raise Fault(f"{path}: not a JSON object", "mend or save it again")
-    return found
-
-
 def tree(subject: Subject) -> Iterator[Finding]:
-    """Whether all that is packed is there, and the handler compiles."""
+    """Whether all that is packed is there."""
     packed = subject.packed
-    package.check_handler(packed.handler)
     yield ok(f"version {packed.version}: {', '.join(each.name for each in packed.files)}")
 
 
@@ -133,20 +42,19 @@ def archive(subject: Subject) -> Iterator[Finding]:
 
 def asked(subject: Subject) -> Iterator[Finding]:
     """Whether the samples and goldens can be read, and are about the same."""
+    unreadable = [each for each in readable.check(Tree(subject.app)) if each.state is not State.OK]
+    if unreadable:
+        yield from unreadable
+        return
     app = subject.app.app
     texts, goldens = samples.read(app), golden.read(app)
     yield ok(f"{len(texts)} samples, {len(goldens)} goldens")
     if new := [each.id for each in texts if each.id not in goldens]:
         yield warning(
-            f"{golden.path(app)}: no golden for {_some(new)}",
+            f"{golden.path(app)}: no golden for {some(new, SHOWN)}",
             "`make accept` makes the answers the goldens",
         )
     if lost := compare.orphans(texts, goldens):
         yield warning(
-            f"{golden.path(app)}: without a sample: {_some(lost)}", "`make accept` drops them"
+            f"{golden.path(app)}: without a sample: {some(lost, SHOWN)}", "`make accept` drops them"
         )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

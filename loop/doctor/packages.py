@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from loop.doctor.finding import Finding, failure, ok, warning
+from loop.checks.finding import Finding, failure, ok, warning
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
 # A deploy cannot do without these; the other files are of training, tests and the default model.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from loop.doctor.finding import Finding, State
+from loop.checks.finding import Finding, State
 from smoke.terminal import escape, pad, paint
 
 COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILURE: "red"}

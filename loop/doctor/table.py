@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from loop.doctor import config, leftovers, machine, model
-from loop.doctor.finding import Check, Finding
+from loop.checks.finding import Check, Finding
+from loop.checks.table import ROWS
+from loop.checks.tree import Tree
+from loop.doctor import access, leftovers, machine, model
 from loop.doctor.subject import Subject
 
 CHECKS: dict[str, Callable[[Subject], Iterable[Finding]]] = {
-    "config": config.config,
-    "access": config.access,
+    "access": access.access,
+    "variables": access.variables,
     "lock": leftovers.lock,
     "watch": leftovers.watching,
     "server": leftovers.running,
@@ -22,9 +24,6 @@ CHECKS: dict[str, Callable[[Subject], Iterable[Finding]]] = {
     "sockets": machine.socket_path,
     "room": machine.room,
     "logs": machine.logs,
-    "model-config": config.model_config,
-    "weights": model.weight_files,
-    "checkpoint": model.checkpoint_config,
     "tree": model.tree,
     "archive": model.archive,
     "samples": model.asked,
@@ -35,6 +34,10 @@ ABOUT_SETTINGS = {"config", "access", "ports", "model-config", "archive"}
 
 def checks(subject: Subject, settings: bool) -> Iterator[tuple[str, Check]]:
     """Each check by its name; without those about the `settings`, if there are none."""
-    for name, check in CHECKS.items():
+    tree = Tree(subject.app)
+    # What keeps a deploy from working, as the deploy commands look at it themselves.
+    found = {row.name: partial(row.look, tree) for row in ROWS if row.name not in CHECKS}
+    ours = {name: partial(check, subject) for name, check in CHECKS.items()}
+    for name, check in {**found, **ours}.items():
         if settings or name not in ABOUT_SETTINGS:
-            yield name, partial(check, subject)
+            yield name, check

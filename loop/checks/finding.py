@@ -1,4 +1,4 @@
-"""One line of the doctor's: what was found, how bad it is, what to do.
+"""What a check has found: how bad it is, what to do.
 
 Nothing but Python's own library is imported here: a broken environment is told with it too.
 """
@@ -79,17 +79,3 @@ def _of(check: Check) -> Iterator[Finding]:
     except OSError as error:
         where = error.filename or "the system"
         yield failure(f"{where}: {error.strerror}", "free or permit that place")
-
-
-def mend(finding: Finding) -> Finding:
-    """Do what can be done about a finding, which is ok afterwards."""
-    if finding.fix is None:
-        return finding
-    try:
-        fixed = finding.fix()
-    except Fault as fault:
-        return replace(finding, state=State.FAILURE, what=fault.what, cure=fault.cure)
-    except OSError as error:
-        what = f"{finding.what}; {error.filename}: {error.strerror}"
-        return replace(finding, state=State.FAILURE, what=what, cure="free or permit that place")
-    return replace(finding, state=State.OK, cure=None, fixed=fixed)
