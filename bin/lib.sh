@@ -66,6 +66,12 @@ one_at_a_time() {
   PYTHONPATH=$ROOT exec "$VENV/bin/python" -P -m loop.lock "$0" "$@"
 }
 
+# Seconds since the epoch; whole ones where bash is too old to know better.
+now() {
+  local micro=${EPOCHREALTIME:-$(date +%s)}
+  printf '%s' "${micro/,/.}"
+}
+
 # Milliseconds on a clock; whole seconds where bash is too old to know better.
 clock() {
   if [[ -n ${EPOCHREALTIME:-} ]]; then

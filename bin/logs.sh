@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Summary: Follow all of the server's logs as one readable stream
-# Usage: bin/logs.sh [-n LINES] [--no-follow]
+# Usage: bin/logs.sh [-n LINES] [--no-follow] [--errors]
 #
-# Each line: time, worker, level, message. Metrics have files of their own in .run/logs/.
+# Each line: time, worker, level, message. Metrics have files of their own in .run/logs/. With
+# --errors, only failures: each whole and once, its cause first.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"

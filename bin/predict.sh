@@ -8,11 +8,12 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
 
-status=0
+status=0 since=$(now)
 { said=$(python -m smoke.predict "$@" 2>&1 >&3); } 3>&1 || status=$?
 [[ -z $said ]] || printf '%s\n' "$said" >&2
 # The server's own words for all that a handler may raise are "Prediction failed".
-if ((status == 1)) && [[ $said =~ x-request-id\ ([0-9a-f-]+) ]]; then
-  loop why --brief "${BASH_REMATCH[1]}" >&2 2>/dev/null || true
-fi
+case $status in
+  1) loop explain reply "$since" "$said" >&2 || true ;;
+  3) loop explain server "$since" >&2 || true ;;
+esac
 exit "$status"

@@ -8,8 +8,11 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
 
-status=0
+status=0 since=$(now)
 python -m smoke "$@" || status=$?
 # Why samples were not answered, where the server is ours.
-((status != 1)) || [[ ${1:-run} == accept ]] || loop why --smoke 2>/dev/null || true
+case $status in
+  1) [[ ${1:-run} == accept ]] || loop explain samples "$since" || true ;;
+  3) loop explain server "$since" >&2 || true ;;
+esac
 exit "$status"

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Summary: Say why a request failed: the cause, the line, and what the worker printed
-# Usage: bin/why.sh [REQUEST_ID] [--brief] [--smoke]
+# Summary: Say why something failed: the cause, the line, the input and the traceback
+# Usage: bin/why.sh [REQUEST_ID]
 #
-# Without an id, the last request that failed. --smoke groups the samples that failed in the last
-# run by their cause.
+# Without an id, the last failure, be it of a request or of a load.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"

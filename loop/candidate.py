@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from loop import cause, server, stage, versions, warm
+from loop import failures, server, stage, versions, warm
 from loop.budget import Budget
 from loop.frontend import Frontend
 from loop.management import Management, ready_workers
@@ -32,10 +32,13 @@ class Candidate:
 
     Attributes:
         stays: whether it has become live, and is not to be taken away any more.
+        refused: whether it was found to be no good; then its folder stays, for `replay`, until
+            another takes its place.
     """
 
     version: str
     stays: bool = False
+    refused: bool = False
 
 
 @contextlib.contextmanager
@@ -67,10 +70,13 @@ def registered(
             _register_warm(app, management, version, wanted)
             budget.spent("register")
         yield candidate
+    except Refused:
+        candidate.refused = True
+        raise
     finally:
         if not candidate.stays:
             with uninterrupted(), contextlib.suppress(Fault):
-                _take_away(app, management, version)
+                _take_away(app, management, candidate)
 
 
 def _is_loaded(app: Settings, management: Management, version: str) -> bool:
@@ -118,7 +124,7 @@ def register(
         Refused: it does not load.
         Unanswered: the server does not answer.
     """
-    mark = cause.mark(app)
+    since = time.time()
     frontend = Frontend(app, version)
     management.register(str(stage.folder(app, version)), app.workers)
     described: dict[str, Any] = {}
@@ -135,8 +141,8 @@ def register(
         late = now > began + described.get("startupTimeout", now) + GRACE_SECONDS
         if late or FAILED & set(states):
             frontend.wait_for_last_words()
-            why = cause.of_model(app, version, mark)
-            raise Refused(f"{app.name} {version} does not load", why)
+            why = failures.why(app, version, since)
+            raise Refused(f"{app.name} {version} does not load", str(why))
         time.sleep(POLL_SECONDS)
 
 
@@ -150,8 +156,9 @@ def _keep_warm(app: Settings) -> bool:
         return False
 
 
-def _take_away(app: Settings, management: Management, version: str) -> None:
+def _take_away(app: Settings, management: Management, candidate: Candidate) -> None:
     found = versions.find(app, management)
-    if version in found.ours:
-        management.unregister(version)
-    stage.sweep(app, keep=found.ours - {version})
+    if candidate.version in found.ours:
+        management.unregister(candidate.version)
+    looked_at = {candidate.version} if candidate.refused else set()
+    stage.sweep(app, keep=found.ours - {candidate.version} | looked_at)

@@ -1,161 +1,219 @@
-"""From TorchServe's logs to the root cause.
+"""From what a worker said to the root cause: what went wrong, on which line of the user's, and the
+cure where the fault is a known one.
 
-TorchServe says `Prediction failed`, `Load model failed` or nothing; the reason is a traceback that
-the worker printed, each of its lines a record of its own. The first traceback counts: when a
-handler's import fails, TorchServe goes on to try a handler of its own, and the last traceback is
-about that one; and of a chain of exceptions, Python prints the first cause first.
+The first exception of a chain counts: Python prints the cause before its consequence. So does the
+first traceback: when a handler's import fails, TorchServe goes on to try a handler of its own, and
+the last traceback is about that one.
 """
 
-import os
+import ast
+import linecache
 import re
-import signal
-from collections.abc import Collection
+import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loop.settings import Settings
-from loop.worker import FAILED
+from loop import catalogue
 
-RECORD = re.compile(r"^\S+ \[\w+ *\] (?P<thread>\S+) \S+ - (?P<message>.*)$")
-LOAD_FAILED = "Load model failed"
-FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
-TRACEBACK = "Traceback "
-COMPLAINT = re.compile(r"model: .*(Invalid return type|number of batch response mismatched)")
-SHOWN_LINES = 20
-
-
-def load_failed(app: Settings) -> bool:
-    """Whether the frontend has given a load up (it would retry for five minutes)."""
-    return LOAD_FAILED in _text(app.logs / "ts_log.log")
-
-
-def mark(app: Settings) -> int:
-    """Where the workers' log ends now, in bytes: see `of_model`."""
-    try:
-        return (app.logs / "model_log.log").stat().st_size
-    except OSError:
-        return 0
-
-
-def of_model(app: Settings, version: str | None = None, since: int = 0) -> str:
-    """What a worker said last before it failed: the first traceback of its own log, or its end.
-
-    Args:
-        version: counts only this version's workers.
-        since: counts only what was written after this `mark`.
-    """
-    messages = [
-        match["message"]
-        for line in _text(app.logs / "model_log.log", since).splitlines()
-        if (match := RECORD.match(line))
-        and (version is None or f"-{app.name}_{version}-" in match["thread"])
-    ]
-    if not any(each.startswith(TRACEBACK) for each in messages) and (end := _end(app, messages)):
-        return end
-    return brief(messages) if messages else "no worker said why; see `make logs`"
-
-
-def _end(app: Settings, messages: list[str]) -> str | None:
-    """How the last worker among these messages ended, as the warm process saw it."""
-    pids = [each.removeprefix("[PID]") for each in messages if each.startswith("[PID]")]
-    ends = dict(re.findall(r"worker (\d+) ended with (-?\d+)", _text(app.link / "warm" / "log")))
-    if not pids or pids[-1] not in ends:
-        return None
-    status = int(ends[pids[-1]])
-    if status == -signal.SIGKILL:
-        # TorchServe kills what has closed its socket, on its way out of sys.exit too.
-        return "its process ended without an exception: by sys.exit, or killed for want of memory"
-    if status < 0:
-        return f"its process was ended by signal {-status} ({signal.strsignal(-status)})"
-    return f"its process ended with exit code {status}, and no exception was printed"
+TRACEBACK = "Traceback (most recent call last):"
+# Of a traceback, and, without the comma, of what faulthandler writes.
+FRAME = re.compile(r'^ +File "(?P<file>.+)", line (?P<line>\d+)(?:,? in (?P<function>.+))?$')
+# What TorchServe's own code in a worker says first of a failure.
+LOAD_FAILED = re.compile(r"Failed to load model|Load model .* OOM")
+FAILED = re.compile(
+    r"Invoking custom service failed|Prediction error|System out of memory|CUDA out of memory"
+    r"|model: .*(Invalid return type|number of batch response mismatched)"
+    rf"|Unable to serialize model output|Backend worker process died\.|{LOAD_FAILED.pattern}"
+)
+LINK = re.compile(r"(During handling of the above|The above) exception")
+# Python's own library, the installed packages, what calls them, and code that has no file.
+STANDARD = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
+LIBRARY = re.compile(rf"/(site|dist)-packages/|^<|^({'|'.join(map(re.escape, STANDARD))})/")
+ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+SHOWN_LINES = 3
+SHOWN_COLUMNS = 400
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A batch that failed, as its worker told it.
+class Frame:
+    """One line of code that was being executed.
 
     Attributes:
-        requests: the ids of its requests; none where the worker does not tell them.
-        worker: the frontend's name of it, W-PORT-NAME_VERSION.
-        messages: what it said, from the first line on.
+        function: empty where the fault is the line itself, as of a syntax error.
+        source: the line; empty where it was not told.
     """
 
-    requests: tuple[str, ...]
-    worker: str
-    messages: list[str]
+    file: str
+    line: int
+    function: str
+    source: str
+
+    @property
+    def is_the_users(self) -> bool:
+        return not LIBRARY.search(self.file)
+
+    @property
+    def package(self) -> str:
+        """What it belongs to, where it is not the user's: transformers, say."""
+        installed = re.search(r"-packages/(\w+)", self.file)
+        return installed[1] if installed else "Python"
 
     def __str__(self) -> str:
-        return brief(self.messages)
+        function = f" in {self.function}" if self.function else ""
+        source = f": {self.source}" if self.source else ""
+        return f"{Path(self.file).name}:{self.line}{function}{source}"
 
 
-def failures(app: Settings) -> list[Failure]:
-    """The batches that have failed, as far as the log goes back; the last one last."""
-    found: list[Failure] = []
-    telling: dict[str, Failure] = {}
-    for line in _text(app.logs / "model_log.log").splitlines():
-        match = RECORD.match(line)
-        worker, _, stream = match["thread"].rpartition("-") if match else ("", "", "")
-        if match is None or stream != "stdout":
-            continue
-        message = match["message"]
-        if message.startswith(FAILED):
-            telling[worker] = Failure(tuple(message.removeprefix(FAILED).split()), worker, [])
-            found.append(telling[worker])
-        elif message.startswith("Backend received inference"):
-            # The worker is at its next batch.
-            telling.pop(worker, None)
-        elif worker in telling:
-            telling[worker].messages.append(message)
+@dataclass(frozen=True)
+class Cause:
+    """Why something failed.
+
+    Attributes:
+        what: the exception, or what TorchServe or the system said.
+        frame: the user's line that was being executed, where there is one.
+        beyond: the frames of libraries that were called from there, the failing one last.
+        then: the exception that the user's code made of it, where it did.
+        cure: what to do, where the fault is a known one.
+    """
+
+    what: str
+    frame: Frame | None = None
+    beyond: tuple[Frame, ...] = ()
+    then: str = ""
+    cure: str = ""
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.frame:
+            lines.append(str(self.frame))
+        if self.beyond:
+            count = f"{len(self.beyond)} frame{'s' * (len(self.beyond) > 1)}"
+            packages = " and ".join(dict.fromkeys(each.package for each in self.beyond))
+            last = self.beyond[-1]
+            place = f"{Path(last.file).name}:{last.line} in {last.function}"
+            lines.append(f"then {count} of {packages}, to {place}")
+        if self.then:
+            lines.append(f"then {self.then}")
+        if self.cure:
+            lines.append(f"cure: {self.cure}")
+        return "\n  ".join(lines)
+
+
+def of(messages: Sequence[str]) -> Cause:
+    """The cause in what a worker said: in its first traceback, or in its own words."""
+    start = next((i for i, each in enumerate(messages) if each.startswith("Traceback ")), None)
+    if start is None:
+        # TorchServe's own complaint, with the place of the entry point, if the worker told it.
+        told = [each for each in messages if not each.startswith(" ")]
+        frames = _frames(messages)
+        return named("\n".join(told[:SHOWN_LINES]), frames)
+    chain = _exceptions(messages[start:])
+    what, frames = chain[0]
+    if not any(each.is_the_users for each in frames):
+        # TorchServe could not read the input, say, and the handler was called all the same.
+        frames = next((own for _, own in chain if any(e.is_the_users for e in own)), frames)
+    last, last_frames = chain[-1]
+    # What the user's own code raised in its place; not what TorchServe's search for a handler did.
+    then = len(chain) > 1 and bool(last_frames) and last_frames[-1].is_the_users
+    return named(what, frames, then=last.split("\n")[0] if then else "")
+
+
+def named(what: str, frames: Sequence[Frame] = (), then: str = "") -> Cause:
+    """A cause, with what the catalogue knows of it.
+
+    Args:
+        frames: those of the traceback, the innermost last.
+    """
+    own = [index for index, each in enumerate(frames) if each.is_the_users]
+    place = frames[own[-1]] if own else None
+    beyond = tuple(frames[own[-1] + 1 :]) if own else ()
+    known = catalogue.look_up(what)
+    if known is None:
+        return Cause(_cut(what), place, beyond, then)
+    return Cause(known.cause or _cut(what), place, beyond, then, known.cure)
+
+
+def of_stack(what: str, stack: Sequence[str]) -> Cause:
+    """The cause of a worker's end without an exception.
+
+    Args:
+        what: how it ended.
+        stack: what faulthandler wrote, the innermost frame of each thread first.
+    """
+    threads: list[list[str]] = [[]]
+    for line in map(_unescaped, stack):
+        if "hread 0x" in line:
+            threads.append([])
+        threads[-1].append(line)
+    # The main one is last; where a crash was in another, that is the current one, and first.
+    ordered = sorted(threads, key=lambda lines: "".join(lines[:1]).startswith("Current"))
+    return named(what, _frames(ordered[-1])[::-1])
+
+
+def call(handler: Path, name: str) -> Frame | None:
+    """The one line of a handler on which it calls a function of that name, if it is one."""
+    try:
+        tree = ast.parse(handler.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return None
+    calls = (each for each in ast.walk(tree) if isinstance(each, ast.Call))
+    lines = [each.lineno for each in calls if ast.unparse(each.func).split(".")[-1] == name]
+    if len(lines) != 1:
+        return None
+    return Frame(str(handler), lines[0], "", source_line(str(handler), lines[0]))
+
+
+def source_line(file: str, line: int) -> str:
+    """A line of code; empty if the file has gone."""
+    return linecache.getline(file, line).strip()
+
+
+def _exceptions(messages: Sequence[str]) -> list[tuple[str, list[Frame]]]:
+    """The exceptions of a chain, the first cause first: what each says, and its frames."""
+    found = []
+    part: list[str] = []
+    for message in [*messages, TRACEBACK]:
+        if message.startswith("Traceback ") or LINK.match(message) or FAILED.match(message):
+            if any(_frames(part)):
+                found.append((_said(part), _frames(part)))
+            part = []
+        part.append(message)
+    return found or [("\n".join(messages[:SHOWN_LINES]), [])]
+
+
+def _said(traceback: Sequence[str]) -> str:
+    """The exception itself: what stands behind the frames."""
+    index = next(i for i in range(1, len(traceback)) if not traceback[i].startswith(" "))
+    said: list[str] = []
+    for line in traceback[index:]:
+        if not line.strip() and said:
+            break
+        said.append(line)
+    return "\n".join(said[:SHOWN_LINES])
+
+
+def _frames(messages: Sequence[str]) -> list[Frame]:
+    found = []
+    for index, message in enumerate(messages):
+        if match := FRAME.match(message):
+            below = messages[index + 1] if index + 1 < len(messages) else ""
+            told = below.startswith("    ") and not FRAME.match(below)
+            found.append(
+                Frame(
+                    match["file"],
+                    int(match["line"]),
+                    match["function"] or "",
+                    below.strip() if told else source_line(match["file"], int(match["line"])),
+                )
+            )
     return found
 
 
-def inputs(app: Settings, requests: Collection[str]) -> list[str]:
-    """What the handler has logged as the inputs of requests; nothing, if it does not."""
-    heads = tuple(f"request {each}: " for each in requests)
-    return [
-        match["message"].split(": ", 1)[1]
-        for line in _text(app.logs / "model_log.log").splitlines()
-        if (match := RECORD.match(line)) and match["message"].startswith(heads)
-    ]
+def _unescaped(line: str) -> str:
+    """A line of faulthandler's, which writes ASCII."""
+    return ESCAPE.sub(lambda match: chr(int(match[match.lastindex or 0], 16)), line)
 
 
-def of_frontend(app: Settings) -> str:
-    """What the JVM said on its way out: its first error, else the first line that is no warning."""
-    errors = [
-        match["message"]
-        for line in _text(app.logs / "ts_log.log").splitlines()
-        if "[ERROR]" in line and (match := RECORD.match(line))
-    ]
-    console = _text(app.logs / "console.log").splitlines()
-    said = [line for line in console if line.strip() and "warning" not in line.lower()]
-    return (errors or said or ["it said nothing; see `make logs`"])[0]
-
-
-def brief(messages: list[str]) -> str:
-    """The first exception among a worker's messages, with the user's own line where it has one."""
-    start = next((i for i, each in enumerate(messages) if each.startswith(TRACEBACK)), None)
-    if start is None:
-        # TorchServe's own complaint about what the handler has returned, if there is one.
-        return next(filter(COMPLAINT.match, messages), "\n".join(messages[-3:]))
-    place, source = "", ""
-    for index in range(start + 1, len(messages)):
-        message = messages[index]
-        frame = FRAME.match(message)
-        if frame and "site-packages" not in frame["file"] and "/ts/" not in frame["file"]:
-            function = f" in {frame['function']}" if frame["function"] else ""
-            place = f"{Path(frame['file']).name}:{frame['line']}{function}"
-            source = messages[index + 1].strip() if index + 1 < len(messages) else ""
-        elif message and not message.startswith(" "):
-            where = f"\n  {place}: {source}" if place else ""
-            return f"{message}{where}"
-    return "\n".join(messages[start : start + SHOWN_LINES])
-
-
-def _text(path: Path, since: int = 0) -> str:
-    try:
-        with path.open("rb") as log:
-            # A log that is shorter than it was has begun anew.
-            log.seek(since if since <= log.seek(0, os.SEEK_END) else 0)
-            return log.read().decode(errors="replace")
-    except OSError:
-        return ""
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_COLUMNS else f"{text[:SHOWN_COLUMNS]}…"

@@ -27,7 +27,7 @@ IGNORED = re.compile(
 # What runs in the warm process and the stand-in.
 CODE = [
     Path(__file__).with_name(f"{name}.py")
-    for name in ("fingerprint", "preload", "standin", "worker", "zygote")
+    for name in ("fingerprint", "preload", "recorder", "standin", "worker", "zygote")
 ]
 
 

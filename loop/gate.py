@@ -2,18 +2,17 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from loop import cause, ready
+from loop import failures, ready
 from loop.settings import Settings
 from smoke import arguments, endpoint, golden, report, samples, suite, terminal
-from smoke.client import Client
+from smoke.client import Client, Failure
 from smoke.compare import Comparison, Verdict
 from smoke.fault import Fault, Refused
 from smoke.suite import Suite
-
-SHOWN_IDS = 3
 
 
 class Gate(StrEnum):
@@ -73,31 +72,30 @@ def ask(
         found = endpoint.find(app.app, None, None, version)
         client = Client(found.url, found.token, arguments.THREADS)
         return loaded.judge(client, arguments.tolerance(), arguments.THREADS, "reload", wanted)
-    mark = cause.mark(app)
+    since = time.time()
     if failure := ready.failure(app, version):
-        why = cause.of_model(app, version, mark)
-        raise Refused(f"{app.name} {version or ''} does not answer: {failure}", why)
+        why = failures.of_replies(app, [failure], since)[failure]
+        raise Refused(f"{app.name} {version or ''} does not answer: {failure}", str(why))
     return []
 
 
 def check(
-    app: Settings, version: str, kind: Gate, comparisons: Sequence[Comparison], mark: int
+    app: Settings, version: str, kind: Gate, comparisons: Sequence[Comparison], since: float
 ) -> None:
     """Keep a version from becoming live.
 
     Args:
-        mark: the `cause.mark` from before it was asked.
+        since: when the first sample was sent, in seconds since the epoch.
 
     Raises:
         Refused: the gate stays shut, with the cause.
     """
-    failed = [each.sample.id for each in comparisons if each.verdict is Verdict.FAILED]
+    failed = {each.sample.id: each.reply for each in comparisons if isinstance(each.reply, Failure)}
     changed = [each.sample.id for each in comparisons if each.verdict is Verdict.CHANGED]
     if failed:
-        ids = report.some(failed, SHOWN_IDS)
         raise Refused(
-            f"{app.name} {version} fails {len(failed)} of {len(comparisons)} samples ({ids})",
-            cause.of_model(app, version, mark),
+            f"{app.name} {version} fails {len(failed)} of {len(comparisons)} samples",
+            failures.by_cause(app, failed, since),
         )
     if changed and kind is Gate.GOLDEN:
         raise Refused(

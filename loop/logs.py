@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from loop import settings
+from loop import errors, settings
 from smoke import terminal
 from smoke.fault import Fault, run
 
@@ -33,8 +33,12 @@ def main() -> int:
     parser = argparse.ArgumentParser("bin/logs.sh", description=__doc__)
     parser.add_argument("-n", "--lines", type=int, default=50, help="how many to begin with")
     parser.add_argument("--no-follow", action="store_true", help="print what is there, and end")
+    parser.add_argument("--errors", action="store_true", help="only failures, each whole and once")
     given = parser.parse_args()
     app = settings.read(os.environ["APP"])
+    if given.errors:
+        errors.tell(app, given.lines, not given.no_follow)
+        return 0
     path = app.run / "logs" / "ts_log.log"
     if not path.exists():
         raise Fault(f"{path} does not exist yet", "start the server with `make redeploy`")

@@ -15,7 +15,7 @@ from threading import Thread
 
 import psutil
 
-from loop import cause, package, server, settings, stage
+from loop import failures, package, server, server_log, settings, stage
 from loop.server import Record
 from loop.settings import Settings
 from smoke import atomic, endpoint, samples
@@ -34,7 +34,7 @@ def note_start(app: Settings) -> psutil.Process:
     """
     process = server.find(app)
     if process is None:
-        raise Unanswered("TorchServe ended at once", cause.of_frontend(app))
+        raise Unanswered("TorchServe ended at once", server_log.last_words(app))
     record = Record(
         process.pid,
         process.create_time(),
@@ -57,18 +57,21 @@ def wait_until_answered(app: Settings, process: psutil.Process) -> float:
     """
     replies: SimpleQueue[Failure | None] = SimpleQueue()
     Thread(target=_ask, args=(app, replies), daemon=True).start()
+    began = process.create_time()
     deadline = time.monotonic() + START_SECONDS
     for _ in _ticks(deadline):
         with contextlib.suppress(Empty):
             failure = replies.get(timeout=0.02)
             if failure is None:
-                return time.time() - process.create_time()
-            raise Unanswered(f"the model does not answer: {failure}", cause.of_model(app))
+                return time.time() - began
+            why = failures.of_replies(app, [failure], began)[failure]
+            raise Unanswered(f"the model does not answer: {failure}", str(why))
         if not process.is_running():
-            raise Unanswered("TorchServe ended before it answered", cause.of_frontend(app))
-        if cause.load_failed(app):
-            raise Unanswered("the model does not load", cause.of_model(app))
-    raise Unanswered(f"no answer within {START_SECONDS:.0f} s", cause.of_model(app))
+            raise Unanswered("TorchServe ended before it answered", server_log.last_words(app))
+        if server_log.has_given_up(app):
+            raise Unanswered("the model does not load", str(failures.why(app, None, began)))
+    why = failures.why(app, None, began)
+    raise Unanswered(f"no answer within {START_SECONDS:.0f} s", str(why))
 
 
 def _ticks(deadline: float) -> Iterator[None]:

@@ -1,8 +1,9 @@
 """Back to the version that was live before: it is still loaded, so this takes no time."""
 
 import os
+import time
 
-from loop import cause, lock, ready, server, settings, versions
+from loop import failures, lock, ready, server, settings, versions
 from loop.management import Management
 from loop.signals import exit_on_signals, uninterrupted
 from smoke.fault import Fault, Refused, Unanswered, run
@@ -21,10 +22,10 @@ def main() -> int:
         found = versions.find(app, management)
         if found.previous is None:
             raise Fault("no other version has been live since the server began", "edit, and reload")
-        mark = cause.mark(app)
+        since = time.time()
         if failure := ready.failure(app, found.previous):
-            why = cause.of_model(app, found.previous, mark)
-            raise Refused(f"{app.name} {found.previous} does not answer: {failure}", why)
+            why = failures.of_replies(app, [failure], since)[failure]
+            raise Refused(f"{app.name} {found.previous} does not answer: {failure}", str(why))
         with uninterrupted():
             versions.promote(app, management, found.previous, instead_of=found.live)
     print(f"{app.name} serves {found.previous} again; `make rollback` goes back to {found.live}")

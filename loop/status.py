@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from loop import launch, package, server, settings, versions, warm
+from loop import failures, launch, package, server, server_log, settings, versions, warm
 from loop.management import Management
 from loop.settings import Settings
 from loop.versions import Versions
@@ -23,6 +23,7 @@ def main() -> int:
         print(f"server     not running{_vanished(app)}")
         print(f"warm       {warm.describe(app)}")
         print(f"tree       {_tree(app, None)}")
+        print_failure(app, since=0.0)
         return Unanswered.exit_code
     up = time.time() - process.create_time()
     print(f"server     running, pid {process.pid}, up {_duration(up)}")
@@ -39,14 +40,24 @@ def main() -> int:
     for described in management.versions():
         print(f"version    {_version(described, found)}")
     print(f"serving    {_tree(app, found.live)}")
+    print_failure(app, since=process.create_time())
     return 0
+
+
+def print_failure(app: Settings, since: float) -> None:
+    """Print what failed last, if something has since then."""
+    if failed := [each for each in failures.everything(app) if each.time >= since]:
+        clock = time.strftime("%H:%M:%S", time.localtime(failed[-1].time))
+        where = f" at {failed[-1].cause.frame}" if failed[-1].cause.frame else ""
+        print(f"failed     {clock} {failed[-1].cause.what}{where} (`make why`)")
 
 
 def _vanished(app: Settings) -> str:
     record = server.recorded(app)
     if record is None:
         return ""
-    return f": pid {record.pid} ended without `make stop`; `make redeploy` starts it again"
+    why = server_log.last_error(app) or "killed: it says nothing of its end"
+    return f": pid {record.pid} ended without `make stop`, {why}; `make redeploy` starts it again"
 
 
 def _version(described: dict[str, Any], found: Versions) -> str:

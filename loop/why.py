@@ -1,21 +1,19 @@
-"""Why a request failed: its cause, the line of the handler, and what the worker printed.
+"""Why something failed: its cause, the line of the handler, and what the worker said.
 
-For a request by its id, for the last that failed, or for all samples that the last run of the
-samples got no answer to, grouped by cause.
+For a request by its id, or for the last failure, be it of a request or of a load.
 """
 
-import json
 import os
-import re
+import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 
-from loop import cause, settings
-from loop.cause import Failure
+from loop import failures, recorder, settings
+from loop.failures import Failure
 from loop.settings import Settings
-from smoke import report
-from smoke.fault import Fault, run
+from smoke.fault import run
 
-SHOWN_IDS = 8
+SHOWN_CHARACTERS = 2000
 
 
 def main() -> int:
@@ -24,63 +22,45 @@ def main() -> int:
         "bin/why.sh", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument("request", nargs="?", help="the x-request-id; without it, the last failure")
-    parser.add_argument("--brief", action="store_true", help="the cause and the line alone")
-    parser.add_argument("--smoke", action="store_true", help="of the last run of the samples")
     given = parser.parse_args()
     app = settings.read(os.environ["APP"])
-    if given.smoke:
-        print_causes(app)
-        return 0
-    failure = find(app, given.request)
-    print(str(failure) if given.brief else in_full(app, failure))
+    print("\n".join(in_full(app, failures.find(app, given.request))))
     return 0
 
 
-def find(app: Settings, request: str | None) -> Failure:
-    """The failure of a request, or the last one.
-
-    Raises:
-        Fault: the log has none.
-    """
-    failures = cause.failures(app)
-    if request is not None:
-        failures = [each for each in failures if request in each.requests]
-    if not failures:
-        what = f"the failure of request {request}" if request else "a failed request"
-        raise Fault(f"the workers' log does not tell of {what}", "see `make logs`")
-    return failures[-1]
+def in_full(app: Settings, failure: Failure) -> Iterator[str]:
+    """All that is known of a failure, line by line, the cause first."""
+    yield f"{failure.cause}\n"
+    clock = time.strftime("%H:%M:%S", time.localtime(failure.time))
+    yield f"when     {clock}, for {failure.seconds:.3g} s"
+    yield f"version  {failure.version}"
+    yield f"worker   {failure.worker}, pid {failure.pid or 'unknown'}"
+    if failure.requests:
+        yield from _of_requests(app, failure)
+    yield from ("", *failure.messages)
 
 
-def in_full(app: Settings, failure: Failure) -> str:
-    """All that is known of a failure, the cause first."""
-    version = re.sub(r"^W-\d+-" + re.escape(app.name) + "_", "", failure.worker)
-    others = len(failure.requests) - 1
-    batch = f" and {others} more in its batch" if others > 0 else ""
-    lines = [
-        str(failure),
-        "",
-        f"request  {failure.requests[0] if failure.requests else 'unknown'}{batch}",
-        f"version  {version}",
-        f"worker   {failure.worker.split('-')[1]}",
-        *(f"input    {each}" for each in cause.inputs(app, failure.requests)),
-        "",
-        *failure.messages,
+def _of_requests(app: Settings, failure: Failure) -> Iterator[str]:
+    first, *others = failure.requests
+    yield f"request  {first}" + (f" and {len(others)} more in its batch" if others else "")
+    yield from (f"input    {each:.{SHOWN_CHARACTERS}}" for each in inputs(app, failure))
+    answer = failure.answer
+    yield f"client   got {f'{answer[0]} {answer[1]}' if answer else '500 Worker died.'}"
+    yield f"again    bin/replay.sh {first} --pdb"
+
+
+def inputs(app: Settings, failure: Failure) -> list[str]:
+    """What the requests of a batch sent, a line each."""
+    if failure.batch is None:
+        logged = failures.logged_inputs(app, failure.requests)
+        return logged or ["not kept, by a worker that was not forked or by log_inputs: false"]
+    return [
+        ", ".join(
+            f"{parameter['value']!r} ({parameter['contentType'] or 'no type'})"
+            for parameter in request["parameters"]
+        )
+        for request in recorder.decode(failure.batch)
     ]
-    return "\n".join(lines)
-
-
-def print_causes(app: Settings) -> None:
-    """Print the causes of the samples that failed in the last run, each with its samples."""
-    results = (app.run / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(each) for each in results]
-    failed = {row["failure"]["request_id"]: row["id"] for row in rows if "failure" in row}
-    causes: dict[str, list[str]] = {}
-    for failure in cause.failures(app):
-        ids = [failed[request] for request in failure.requests if request in failed]
-        if ids:
-            causes.setdefault(str(failure), []).extend(ids)
-    for text, ids in causes.items():
-        print(f"{text}\n  samples: {report.some(ids, SHOWN_IDS)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ environment, folder, limits. Only its open streams have to be handed over.
 """
 
 import ctypes
-import logging
 import os
 import resource
 import signal
@@ -15,11 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 
 PR_SET_PDEATHSIG = 1
-# The line that tells which requests the next failure in the log is about.
-FAILED = "Failed requests:"
 PR_SET_NAME = 15
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
@@ -110,21 +106,9 @@ def take_over(standin: StandIn, toolkit: Iterable[str]) -> None:
     """
     _take_over_process(standin)
     _take_over_interpreter(standin)
-    # TorchServe's log of a failure leaves out whose it is.
-    logging.getLogger("ts.service").addFilter(name_requests)
     # A model folder may have a module of that name.
     for name in toolkit:
         del sys.modules[name]
-
-
-def name_requests(record: logging.LogRecord) -> bool:
-    """Before TorchServe logs that a batch has failed, print the ids of its requests."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and "req_id_map" not in frame.f_locals:
-        frame = frame.f_back
-    if frame is not None and record.levelno >= logging.WARNING:
-        print(FAILED, *frame.f_locals["req_id_map"].values(), flush=True)
-    return True
 
 
 def _take_over_process(standin: StandIn) -> None:

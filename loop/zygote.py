@@ -40,7 +40,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from loop import preload, worker
+from loop import preload, recorder, worker
 from loop.fingerprint import changed, fingerprint
 from loop.worker import StandIn
 
@@ -86,7 +86,8 @@ def main() -> None:
     # What is there now stays: without this, each fork's first collection would copy all of it.
     gc.freeze()
     listener = socket.socket(fileno=job["listener"])
-    standin = Zygote(listener, job["idle_seconds"], job["spare_after"], checkpoint).serve()
+    zygote = Zygote(folder.parent, listener, job["idle_seconds"], job["spare_after"], checkpoint)
+    standin = zygote.serve()
     if standin is not None:
         runpy.run_path(standin.arguments[0], run_name="__main__")
 
@@ -160,6 +161,7 @@ class Zygote:
     """Answers stand-ins until it has been idle for too long.
 
     Args:
+        run: the app's run folder.
         listener: the socket on which stand-ins ask.
         idle_seconds: how long it stays when it has no worker.
         spare_after: for how many seconds it must have been left alone before it forks a spare
@@ -169,6 +171,7 @@ class Zygote:
 
     def __init__(
         self,
+        run: Path,
         listener: socket.socket,
         idle_seconds: float,
         spare_after: float,
@@ -178,6 +181,7 @@ class Zygote:
         self._imported = {name.partition(".")[0] for name in sys.modules} - {"loop"}
         # Found before a fork: to look through all names would copy, there, the pages they are on.
         self._toolkit = [name for name in sys.modules if name.partition(".")[0] == "loop"]
+        self._run = run
         self._idle_seconds = idle_seconds
         self._spare_after = spare_after
         self._checkpoint = checkpoint
@@ -304,6 +308,7 @@ class Zygote:
         os.close(end)
         for fork in self._forks.values():
             if fork.server == server:
+                recorder.forget(self._run, fork.pid)
                 signal.pidfd_send_signal(fork.end, signal.SIGKILL)
 
     def _let_go(self) -> None:
@@ -320,6 +325,7 @@ class Zygote:
         """In a fork: become the stand-in's worker."""
         try:
             worker.take_over(standin, self._toolkit)
+            recorder.start(self._run, standin.arguments)
             connection.send(b"forked")
             connection.close()
         except Exception as error:
@@ -375,12 +381,14 @@ class Zygote:
         """Its stand-in has gone, so a worker goes too."""
         self._selector.unregister(fork.connection)
         fork.connection.close()
+        recorder.ask(self._run, fork.pid, fork.end)
         signal.pidfd_send_signal(fork.end, signal.SIGKILL)
 
     def _bury(self, fork: Fork) -> None:
         """A worker has ended: tell its stand-in how."""
         status = os.waitstatus_to_exitcode(os.waitpid(fork.pid, 0)[1])
         log(f"worker {fork.pid} ended with {status}")
+        recorder.close(self._run, fork.pid, status)
         del self._forks[fork.pid]
         self._selector.unregister(fork.end)
         os.close(fork.end)

@@ -71,7 +71,7 @@ def accept(given: Namespace) -> int:
     if count[Verdict.FAILED]:
         print(
             f"accept: {count[Verdict.FAILED]} of {len(comparisons)} samples failed,"
-            f" {path} stays as it was: see why with `{_make('logs', given)}`",
+            f" {path} stays as it was: see `{_make('why', given)}`",
             file=sys.stderr,
         )
         return 1
@@ -98,7 +98,7 @@ def _print_differences(comparisons: Sequence[Comparison]) -> None:
 
 def _next(verdicts: set[Verdict], given: Namespace) -> str:
     if Verdict.FAILED in verdicts:
-        return f"{_make('logs', given)}    shows what the server said"
+        return f"{_make('why', given)}    tells all of the last failure"
     if verdicts <= {Verdict.NEW, Verdict.SAME}:
         return f"{_make('accept', given)}    makes these answers the goldens"
     return f"{_make('accept', given)}    if this is what you meant"

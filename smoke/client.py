@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError
 
-from smoke import jsonl
+from smoke import jsonl, question
 from smoke.fault import Fault, Unanswered
 from smoke.samples import Sample
 
@@ -41,10 +40,14 @@ class Failure:
     status: int | None = None
     request_id: str | None = None
 
+    @property
+    def words(self) -> str:
+        """What the server said: status and message."""
+        return self.message if self.status is None else f"{self.status} {self.message}"
+
     def __str__(self) -> str:
-        status = "" if self.status is None else f"{self.status} "
         request_id = f" (x-request-id {self.request_id})" if self.request_id else ""
-        return f"{status}{self.message}{request_id}"
+        return f"{self.words}{request_id}"
 
 
 Reply = Answer | Failure
@@ -163,10 +166,4 @@ def _failure(response: requests.Response, message: str) -> Failure:
 
 def _words(response: requests.Response) -> str:
     """What the server says: TorchServe's `message` where there is one, else the body."""
-    text = response.content.decode("utf-8", "replace").strip()
-    try:
-        content: Any = json.loads(text)
-    except ValueError:
-        content = None
-    message = content.get("message") if isinstance(content, dict) else None
-    return message if isinstance(message, str) else text or response.reason or "no words"
+    return question.words(response.content) or response.reason or "no words"

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from smoke.client import Answer
+from smoke.client import Answer, Failure
 from smoke.compare import Comparison, Verdict
 from smoke.terminal import cells, escape, fit, pad, paint
 
@@ -18,10 +18,13 @@ PLURALS = {Verdict.CHANGED: "labels changed", Verdict.DRIFTED: "scores drifted"}
 ID_COLUMNS = 32
 TAG_COLUMNS = 8
 MESSAGE_COLUMNS = 300
+SHOWN_IDS = 8
 
 
 def differences(comparisons: Iterable[Comparison], width: int, colour: bool) -> list[str]:
     """The lines on every sample that is not the same, the worst verdict first.
+
+    Several that failed with the same words share two lines.
 
     Args:
         width: columns to cut the samples' texts to.
@@ -29,8 +32,13 @@ def differences(comparisons: Iterable[Comparison], width: int, colour: bool) -> 
     order = list(Verdict)
     shown = [each for each in comparisons if each.verdict is not Verdict.SAME]
     shown.sort(key=lambda each: order.index(each.verdict))
-    id_columns = max((min(cells(each.sample.id), ID_COLUMNS) for each in shown), default=0)
-    return [line for each in shown for line in _lines(each, id_columns, width, colour)]
+    said = Counter(each.reply.words for each in shown if isinstance(each.reply, Failure))
+    alike = [words for words, count in said.items() if count > 1]
+    groups = [[each for each in shown if _said(each) == words] for words in alike]
+    lines = [line for group in groups for line in _failed(group, colour)]
+    alone = [each for each in shown if _said(each) not in alike]
+    id_columns = max((min(cells(each.sample.id), ID_COLUMNS) for each in alone), default=0)
+    return lines + [line for each in alone for line in _lines(each, id_columns, width, colour)]
 
 
 def summary(
@@ -87,6 +95,20 @@ def change(comparison: Comparison) -> str:
     else:
         now = fit(escape(str(reply)), MESSAGE_COLUMNS)
     return now if golden is None else f"{escape(golden.label)} {golden.score:.{digits}f} → {now}"
+
+
+def _said(comparison: Comparison) -> str | None:
+    """What the server said of a sample that failed."""
+    return comparison.reply.words if isinstance(comparison.reply, Failure) else None
+
+
+def _failed(group: Sequence[Comparison], colour: bool) -> list[str]:
+    """The lines on samples that failed with the same words."""
+    tag, hue = TAGS[Verdict.FAILED]
+    said = fit(escape(_said(group[0]) or ""), MESSAGE_COLUMNS)
+    ids = some([escape(each.sample.id) for each in group], SHOWN_IDS)
+    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{len(group)} samples  {said}"
+    return [head, " " * TAG_COLUMNS + paint(ids, "dim", colour)]
 
 
 def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loop import cause, logs
+from loop import logs
 
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -56,16 +56,3 @@ def test_following_goes_on_in_the_file_of_the_next_server(tmp_path: Path) -> Non
         path.rename(tmp_path / "old.log")
         path.write_text("two\nthree\n", encoding="utf-8")
         assert [next(lines), next(lines)] == ["two\n", "three\n"]
-
-
-def test_the_cause_is_the_first_exception_at_the_users_own_line() -> None:
-    messages = ["model_name: a", *TRACEBACK.splitlines(), "Backend worker process died."]
-    messages += ["Traceback (most recent call last):", "ModuleNotFoundError: ts.torch_handler.x"]
-    assert cause.brief(messages) == (
-        "FileNotFoundError: [Errno 2] No such file or directory: 'labels.txt'\n"
-        '  handler.py:87 in load_labels: return open("labels.txt")'
-    )
-
-
-def test_a_worker_that_says_nothing_of_python_is_quoted() -> None:
-    assert cause.brief(["a", "b", "c", "Killed"]) == "b\nc\nKilled"

@@ -2,21 +2,20 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loop import settings, stage, warm
-from loop.management import Management
+from loop import stage, warm
 from smoke import endpoint
 from smoke.client import Answer, Client
 from smoke.samples import Sample
-from tests.tiny_app import HANDLER, TinyApp
+from tests.tiny_app import HANDLER, TinyApp, management, registered, wait_for
 
 pytestmark = pytest.mark.server
 
@@ -35,21 +34,6 @@ def handler(served: TinyApp) -> None:
 
 def live(app: TinyApp) -> str:
     return management(app).live()
-
-
-def management(app: TinyApp) -> Management:
-    return Management(settings.as_started(app.settings))
-
-
-def registered(app: TinyApp) -> set[str]:
-    return {each["modelVersion"] for each in management(app).versions()}
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def label(app: TinyApp) -> object:
@@ -102,7 +86,9 @@ def test_a_version_that_fails_is_refused_with_its_cause_and_leaves_nothing(
     assert "goes on serving" in err
     assert live(served) == before
     assert registered(served) == versions_before
-    assert stage.staged(served.settings) <= versions_before
+    # For a while the folder of the last one that was refused stays, to be replayed.
+    refused = set(re.findall(r"tiny (\w{7}) ", err))
+    assert stage.staged(served.settings) <= versions_before | refused
     assert label(served) is not None
 
 
