@@ -19,7 +19,7 @@ BIN = "$${VENV:-.venv}"/bin
 VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
 ##@ The loop
-.PHONY: redeploy reload watch smoke accept predict compare rollback
+.PHONY: redeploy reload watch smoke accept predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
@@ -38,6 +38,9 @@ accept: setup ## Make the answers the new goldens; review them in git
 predict: setup ## Ask about one text: make predict TEXT="…"
 	@bin/predict.sh $(VERSION_OPTION) -- "$${TEXT:?say TEXT=…}"
 
+try: setup model ## Try the tree's handler without a server: make try TEXT="…" (PDB=1)
+	@bin/try.sh $(if $(PDB),--pdb) -- "$${TEXT:?say TEXT=…}"
+
 compare: setup ## Ask the live version and the tree's, or the previous one, the same samples
 	@bin/compare.sh
 
@@ -45,7 +48,7 @@ rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
 
 ##@ The server
-.PHONY: archive start stop status logs why doctor token
+.PHONY: archive start stop status logs why replay doctor token
 archive: setup model ## Build the .mar, if what it is made of has changed
 	@bin/archive.sh
 
@@ -63,6 +66,9 @@ logs: ## Follow all of the server's logs as one readable stream
 
 why: ## Say why the last failed request failed (bin/why.sh REQUEST_ID: another)
 	@bin/why.sh
+
+replay: ## Ask the version that failed the same again (bin/replay.sh REQUEST_ID, PDB=1)
+	@bin/replay.sh $(if $(PDB),--pdb)
 
 doctor: ## Look for what could keep a deploy from working (FIX=1 mends what is safe)
 	@bin/doctor.sh $(if $(FIX),--fix)
@@ -86,7 +92,7 @@ setup: ## Make the virtual environment: pinned packages and Java
 
 test: ## Run the toolkit's own tests (T="-k name" chooses)
 	@bin/setup.sh train dev
-	@$(BIN)/python -m pytest --timeout 240 $(T)
+	@$(BIN)/python -m pytest --timeout 240 -n 2 --dist loadfile --no-loadscope-reorder $(T)
 
 check: ## Lint, types and format of all code
 	@bin/setup.sh train dev

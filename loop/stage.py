@@ -40,7 +40,7 @@ def stage(app: Settings, packed: Contents) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         (aside / "MAR-INF").mkdir(parents=True)
-        (aside / "MAR-INF" / "MANIFEST.json").write_text(_manifest(app, packed), encoding="utf-8")
+        (aside / "MAR-INF" / "MANIFEST.json").write_text(manifest(app, packed), encoding="utf-8")
         for file in packed.files:
             _place(app, file, packed.hashes[file.name], aside / file.name)
         aside.rename(final)
@@ -79,7 +79,7 @@ def _entries(parent: Path) -> list[Path]:
     return list(parent.iterdir()) if parent.is_dir() else []
 
 
-def _manifest(app: Settings, packed: Contents) -> str:
+def manifest(app: Settings, packed: Contents) -> str:
     """The manifest that the archiver writes."""
     model = Model(
         app.archive.stem,

@@ -4,7 +4,8 @@
 process listens, and `real-python`, a link to the interpreter that this one stands in for. The warm
 process forks the worker; this process stays as the one that TorchServe knows: it ends when the
 worker ends, and the worker ends when it does. Where there is no worker to be had, and for all that
-is no worker (pip, the metrics collector), it becomes the real python.
+is no worker (pip, the metrics collector), it becomes the real python. `loop.solo` calls it as
+TorchServe does, for a worker without a server.
 
 It runs at each start of a worker, so it imports next to nothing: it is up after 9 ms, with the
 module `socket` it would be after 17.
@@ -15,7 +16,9 @@ import sys
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 
 FOLDER = os.path.dirname(sys.argv[0])  # noqa: PTH120 - pathlib takes longer than all the rest
+# TorchServe's, and ours for one batch without a server.
 WORKER = "/ts/model_service_worker.py"
+WORKERS = (WORKER, "/loop/solo_worker.py")
 
 # A warm process that is still importing answers when it is done, never later than an import that
 # begins now would be. This is for one that hangs.
@@ -24,12 +27,14 @@ PATIENCE_SECONDS = 60.0
 
 def main() -> None:
     """Become a worker of the warm process, or the real python."""
-    if len(sys.argv) > 1 and sys.argv[1].endswith(WORKER):
+    if len(sys.argv) > 1 and sys.argv[1].endswith(WORKERS):
         warm = socket(AF_UNIX, SOCK_SEQPACKET)
         reply = ask(warm)
         if reply == "forked":
             end_like(wait(warm))
-        print(f"This worker imports everything anew: {reply}.", flush=True)
+        # The stdout of one without a server is for its answer.
+        stream = sys.stdout if sys.argv[1].endswith(WORKER) else sys.stderr
+        print(f"This worker imports everything anew: {reply}.", file=stream, flush=True)
     python = os.readlink(f"{FOLDER}/real-python")  # noqa: PTH115 - as above
     os.execv(python, [python, *sys.argv[1:]])  # noqa: S606 - no shell wanted
 
@@ -78,4 +83,7 @@ def end_like(status: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        os._exit(130)

@@ -126,6 +126,19 @@ def keep(app: Settings, server: psutil.Process) -> bool:
     return current is None
 
 
+def standin(app: Settings, environment: Mapping[str, str]) -> Path | None:
+    """What to call in place of python for a fork with such an environment.
+
+    Returns:
+        None where there is no warm process that fits.
+    """
+    found = _folder(app) / "python"
+    if os.environ.get("WARM") == "0" or not os.access(found, os.X_OK):
+        return None
+    fits = _current(app, _depends_on(app, environment, MODULES), but=RIGHTS)
+    return found if fits else None
+
+
 def stop(app: Settings) -> int:
     """End the app's warm processes with their workers, and wait until they are gone.
 
