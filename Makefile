@@ -18,6 +18,8 @@ BIN = "$${VENV:-.venv}"/bin
 # Not exported: an environment may have a VERSION of its own.
 VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
+TEXT_NEEDED = $(if $(value TEXT),,$(error which text? make $@ TEXT="…"))
+
 ##@ The loop
 .PHONY: redeploy reload watch smoke accept predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
@@ -36,10 +38,12 @@ accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)
 
 predict: setup ## Ask about one text: make predict TEXT="…"
-	@bin/predict.sh $(VERSION_OPTION) -- "$${TEXT:?say TEXT=…}"
+	$(TEXT_NEEDED)
+	@bin/predict.sh $(VERSION_OPTION) -- "$$TEXT"
 
 try: setup model ## Try the tree's handler without a server: make try TEXT="…" (PDB=1)
-	@bin/try.sh $(if $(PDB),--pdb) -- "$${TEXT:?say TEXT=…}"
+	$(TEXT_NEEDED)
+	@bin/try.sh $(if $(PDB),--pdb) -- "$$TEXT"
 
 compare: setup ## Ask the live version and the tree's, or the previous one, the same samples
 	@bin/compare.sh
@@ -61,10 +65,10 @@ stop: ## Stop this app's server, and wait until it is gone
 status: ## Say what runs, where, and whether it is the tree
 	@bin/status.sh
 
-logs: ## Follow all of the server's logs as one readable stream
-	@bin/logs.sh
+logs: ## Follow all of the server's logs as one readable stream (ERRORS=1: failures alone)
+	@bin/logs.sh $(if $(ERRORS),--errors)
 
-why: ## Say why the last failed request failed (bin/why.sh REQUEST_ID: another)
+why: ## Say all of the last failure: cause, line, input, traceback (bin/why.sh REQUEST_ID)
 	@bin/why.sh
 
 replay: ## Ask the version that failed the same again (bin/replay.sh REQUEST_ID, PDB=1)

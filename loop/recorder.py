@@ -17,6 +17,7 @@ import base64
 import contextlib
 import faulthandler
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -179,6 +180,7 @@ class Recorder:
         return True
 
 
+@functools.cache
 def version_in(model_dir: str) -> str:
     """The version of the model in a folder, as its manifest tells it."""
     try:
