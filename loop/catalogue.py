@@ -331,17 +331,18 @@ TABLE = (
     ),
     Entry(
         "port taken",
-        r"Address already in use|BindException",
-        "see who has it: `make doctor`",
+        r"Failed to bind to address|Address already in use",
+        "see who has it with `make doctor`; stop that, or change the address in config.properties",
     ),
     Entry(
         "Java too old",
         r"UnsupportedClassVersionError",
         "remove .venv and run `make setup`, which brings a Java of its own",
+        cause="the Java that was found is older than TorchServe",
     ),
     Entry(
         "Java missing",
-        r"(java|Java).*(not found|No such file)|No such file or directory: '\S*java'",
+        r"java not found, please make sure JAVA_HOME is set",
         "remove .venv and run `make setup`, which brings a Java of its own",
     ),
     Entry(

@@ -16,8 +16,9 @@ RECORD = re.compile(
 )
 LOAD_FAILED = "Load model failed"
 # On the console of each start.
-HARMLESS = re.compile(r"warning|^nvidia-smi not available|^Model server started", re.IGNORECASE)
+HARMLESS = re.compile(r"(?i)warning|^nvidia-smi not available|^Model server started|^at \S+\(")
 ERRORS = ("ERROR", "FATAL")
+SHOWN_LINES = 2
 # Of the log's end.
 RECENT_BYTES = 8 << 20
 
@@ -52,7 +53,7 @@ def last_words(app: Settings) -> str:
     said = [record.messages[0] for record in records(app) if record.is_error]
     console = (line.strip() for line in tail(app.logs / "console.log"))
     said += [line for line in console if line and not HARMLESS.search(line)]
-    return str(cause.named(said[0] if said else "it said nothing"))
+    return str(cause.named("\n".join(said[:SHOWN_LINES]) or "it said nothing"))
 
 
 def last_error(app: Settings) -> str | None:

