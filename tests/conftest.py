@@ -8,6 +8,19 @@ import pytest
 from tests.tiny_app import TinyApp
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("server") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Models this small gain nothing from more, and threads that spin take the others' cores."""
+    import torch  # Not above: xdist's main process reads this file too, and runs no test.
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def tiny_app(tmp_path: Path) -> Iterator[TinyApp]:
     """An app in a folder with a space and a letter beyond ASCII; nothing of it runs afterwards."""

@@ -1,5 +1,6 @@
 """`watch` on the real TorchServe: each save that counts gets its verdict, and no other does."""
 
+import contextlib
 import os
 import queue
 import signal
@@ -10,12 +11,15 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tests.tiny_app import HANDLER, TinyApp
+from loop.watch import LOOK_MS
+from tests.tiny_app import HANDLER, TinyApp, registered, wait_for
 
 pytestmark = pytest.mark.server
 
-# Long enough for a turn of the loop, and for a save that wrongly starts one.
-QUIET_SECONDS = 2.5
+# Until the folders are watched; a save that comes even sooner is found by the next look.
+BEGIN_SECONDS = 0.3
+# Long enough for a turn that has nothing to do: what a wrong turn after a verdict would be.
+QUIET_SECONDS = 1.0
 
 
 class Watch:
@@ -40,14 +44,14 @@ class Watch:
             said.append(self._lines.get(timeout=max(0.01, deadline - time.monotonic())))
         return said
 
-    def for_a_while(self) -> list[str]:
-        """What is printed until it has been quiet for a while."""
-        said = []
-        while True:
-            try:
-                said.append(self._lines.get(timeout=QUIET_SECONDS))
-            except queue.Empty:
-                return said
+    def for_a_while(self, seconds: float = QUIET_SECONDS) -> list[str]:
+        """What is printed until it has been quiet for a while, or has not been for far too long."""
+        said: list[str] = []
+        deadline = time.monotonic() + 10 * seconds
+        with contextlib.suppress(queue.Empty):
+            while time.monotonic() < deadline:
+                said.append(self._lines.get(timeout=seconds))
+        return said
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -61,7 +65,7 @@ def watch(served: TinyApp) -> Iterator[Watch]:
     watch = Watch(served)
     try:
         watch.until("watching")
-        watch.for_a_while()
+        watch.for_a_while(BEGIN_SECONDS)
         yield watch
     finally:
         watch.end()
@@ -69,7 +73,7 @@ def watch(served: TinyApp) -> Iterator[Watch]:
 
 def test_a_save_is_served_and_judged_in_two_lines(served: TinyApp, watch: Watch) -> None:
     served.replace("asked about", "was asked about")
-    said = watch.for_a_while()
+    said = watch.until("tiny serves") + watch.for_a_while()
     assert len(said) == 2
     assert "4 samples" in said[0]
     assert "tiny serves" in said[1]
@@ -83,14 +87,15 @@ def test_what_changes_nothing_does_nothing(served: TinyApp, watch: Watch) -> Non
     served.write("__pycache__/handler.pyc", "x")
     served.write("handler.py", HANDLER)
     os.utime(served.folder / "handler.py")
-    assert watch.for_a_while() == []
+    # Past its next look, too, which it takes without being told of a change.
+    assert watch.for_a_while(LOOK_MS / 1000 + 0.5) == []
 
 
 def test_a_burst_of_saves_is_one_reload_of_the_last(served: TinyApp, watch: Watch) -> None:
     for number in range(10):
         served.write("handler.py", HANDLER.replace("stars", f"of {number}"))
         time.sleep(0.02)
-    said = watch.for_a_while()
+    said = watch.until("tiny serves") + watch.for_a_while()
     assert sum("tiny serves" in line for line in said) == 1
     answer = served.ask()
     assert answer is not None
@@ -118,17 +123,18 @@ def test_a_broken_save_is_reported_and_the_next_good_one_recovers(
 
 
 def test_a_save_that_takes_another_back_is_judged_too(served: TinyApp, watch: Watch) -> None:
+    before = registered(served)
     served.replace(".eval()", ".eval()\n        import time\n        time.sleep(1)")
-    time.sleep(0.6)
+    wait_for(lambda: registered(served) > before)
     served.write("handler.py", HANDLER)
-    said = "".join(watch.for_a_while())
-    assert "nothing has changed" in said
+    said = "".join(watch.until("nothing has changed") + watch.for_a_while())
     assert "tiny serves" not in said.replace("nothing has changed: tiny serves", "")
 
 
 def test_a_save_during_a_load_that_hangs_is_not_kept_waiting(served: TinyApp, watch: Watch) -> None:
+    before = registered(served)
     served.replace(".eval()", ".eval()\n        import time\n        time.sleep(60)")
-    time.sleep(1)
+    wait_for(lambda: registered(served) > before)
     served.write("handler.py", HANDLER + "# mended\n")
     assert "tiny serves" in watch.until("tiny serves", seconds=10)[-1]
 

@@ -1,15 +1,27 @@
-"""A whole app with a tiny model, on free ports, for tests against the real TorchServe."""
+"""A whole app with a tiny model, on ports of its own, for tests against the real TorchServe."""
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from loop import ports, server, settings, warm
-from tests import tiny_checkpoints
+from loop.management import Management
 
 ROOT = Path(__file__).parents[1]
+
+# Below those that a system gives to connections and to whoever asks for any free port: none is
+# taken by chance before its server is up, or while it is between two starts.
+PORTS = range(10_000, 32_000)
+given: set[int] = set()
+
+# No user's server has them, and PYTEST_CURRENT_TEST would have each test start warm workers anew.
+NOT_THE_USERS = re.compile("URL|TOKEN|MAKEFLAGS|WARM|PYTEST_.*")
 
 HANDLER = """\
 import torch
@@ -35,12 +47,36 @@ class Handler:
 """
 
 
+def own_ports(number: int) -> list[int]:
+    """So many loopback ports that no other app of the tests has, whichever process runs them."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    found: list[int] = []
+    while len(found) < number:
+        port = random.choice(PORTS[process::processes])  # noqa: S311 - no secret
+        if port not in given and ports.is_free("127.0.0.1", port):
+            found.append(port)
+            given.add(port)
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
 class TinyApp:
     """An app's folder, and the commands that a user would run on it."""
 
     def __init__(self, folder: Path) -> None:
+        # Not above: see conftest.py.
+        from tests import tiny_checkpoints
+
         self.folder = folder
-        self.ports = ports.free(3)
+        self.ports = own_ports(3)
+        self.grpc_ports = own_ports(2)
         (folder / "smoke").mkdir(parents=True)
         tiny_checkpoints.save_bert(folder / "torch_model", num_labels=3)
         self.write("handler.py", HANDLER)
@@ -50,14 +86,13 @@ class TinyApp:
         self.write("smoke/samples.jsonl", lines)
 
     def write_config(self, *lines: str) -> None:
-        kinds = ("inference", "management", "metrics")
-        addresses = [
-            f"{kind}_address=http://127.0.0.1:{port}"
-            for kind, port in zip(kinds, self.ports, strict=True)
-        ]
-        self.write(
-            "config.properties", "\n".join(["load_models=tiny=tiny.mar", *addresses, *lines])
-        )
+        """Write the config with the app's own ports, and with more lines, which win."""
+        urls = [f"http://127.0.0.1:{port}" for port in self.ports]
+        own = dict(zip(settings.ADDRESSES, urls, strict=True))
+        own |= {key: str(port) for key, port in zip(settings.GRPC, self.grpc_ports, strict=False)}
+        more = {line.partition("=")[0] for line in lines}
+        kept = [f"{key}={value}" for key, value in own.items() if key not in more]
+        self.write("config.properties", "\n".join(["load_models=tiny=tiny.mar", *kept, *lines]))
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")
@@ -83,9 +118,7 @@ class TinyApp:
         return None if found is None else found.pid
 
     def environment(self, **more: str) -> dict[str, str]:
-        kept = {
-            k: v for k, v in os.environ.items() if k not in ("URL", "TOKEN", "MAKEFLAGS", "WARM")
-        }
+        kept = {k: v for k, v in os.environ.items() if not NOT_THE_USERS.fullmatch(k)}
         return {**kept, "APP": str(self.folder), **more}
 
     def popen(self, verb: str, *words: str, **environment: str) -> subprocess.Popen[str]:
@@ -122,3 +155,12 @@ class TinyApp:
             server.end(self.settings)
         finally:
             self.settings.link.unlink(missing_ok=True)
+
+
+def management(app: TinyApp) -> Management:
+    return Management(settings.as_started(app.settings))
+
+
+def registered(app: TinyApp) -> set[str]:
+    """The versions that the server knows."""
+    return {each["modelVersion"] for each in management(app).versions()}
