@@ -15,14 +15,14 @@ import pytest
 from ts.model_loader import TsModelLoader
 
 from loop import candidate, compare, launch, package, plan, reload, settings, versions
-from loop.checks import classfile, deploy, jar, loading, model_config, properties, source
+from loop.checks import deploy, loading, model_config, properties, source
 from loop.checks.finding import Finding, State
 from loop.checks.table import ROWS, Row
 from loop.checks.tree import Tree
 from loop.gate import Gate
 from loop.management import Management
 from smoke.fault import Fault
-from tests import tiny_checkpoints
+from tests import java_class, tiny_checkpoints
 from tests.tiny_app import HANDLER, ROOT
 
 HANDLE = "    def handle(self, data, context): return data\n"
@@ -105,12 +105,23 @@ TAKEN = {
     "a class for a script": f"{GOOD}if __name__ == '__main__':\n    class T: pass\n",
     "a class by a factory": f"def make():\n{INDENTED}    return Handler\nService = make()\n",
     "a class by try": f"try:\n    import nope\nexcept ImportError:\n{INDENTED}",
+    "a class by a condition": f"if __name__ != '__main__':\n{INDENTED}",
+    "a class by type": "from tests.stars import Base\nHandler = type('Handler', (Base,), {})\n",
+    "a class by a decorator": (
+        f"def make(function):\n{INDENTED}    return Handler\n@make\ndef service(): pass\n"
+    ),
+    "a class by global": f"def make():\n    global Handler\n{INDENTED}make()\n",
     "two classes of one name": f"class Handler: pass\n{GOOD}",
     "a method by assignment": f"class Handler:\n{INITIALIZE}    def predict(self, d, c): pass\n"
     "    handle = predict\n",
     "a method by __init__": "class Handler:\n    def __init__(self):\n"
     "        self.handle = self.initialize = lambda *args: None\n",
     "a method from outside": f"class Handler:\n{INITIALIZE}Handler.handle = lambda s, d, c: d\n",
+    "a method by who is given the class": (
+        f"from tests.stars import register\nclass Handler:\n{INITIALIZE}register(Handler)\n"
+    ),
+    "arguments by __new__": "from tests.stars import Base\nclass Handler:\n"
+    "    def __new__(cls): return Base()\n    def __init__(self, folder): pass\n",
     "a method by __getattr__": "class Handler:\n    def __getattr__(self, name):\n"
     "        return lambda *args: None\n",
     "a class that a decorator hides": (
@@ -143,7 +154,6 @@ REFUSED = {
         "handler.py:3: two classes, `Helper` at line 1 and `Handler` at line 3: ",
     ),
     "an exception": (f"{GOOD}class Bad(ValueError): pass\n", "move `Bad` to a file in torch_model"),
-    "a second name": (f"{GOOD}Service = Handler\n", "`Handler` at line 1 and `Service` at line 4"),
     "three classes": (f"class A: pass\nclass B: pass\n{GOOD}", "three classes, `A` at line 1, `B`"),
     "a dataclass": (
         f"from dataclasses import dataclass\n@dataclass\nclass A:\n    a: int\n{GOOD}",
@@ -183,6 +193,23 @@ REFUSED = {
 }
 
 
+# What is not plain: TorchServe says it itself, with the cause, when it loads the handler.
+UNSAID = {
+    "a second name": f"{GOOD}Service = Handler\n",
+    "a named tuple": f"import collections as c\nPair = c.namedtuple('Pair', 'a b')\n{GOOD}",
+    "a class by a condition": f"if True:\n    class Helper: pass\n{GOOD}",
+    "a class by try": f"try:\n    class Helper: pass\nfinally: pass\n{GOOD}",
+    "a class in a loop": f"for _ in '':\n    pass\nclass Helper: pass\n{GOOD}",
+    "a class with a metaclass": f"import abc\nclass A(metaclass=abc.ABCMeta): pass\n{GOOD}",
+    "a class with a decorator": f"import typing\n@typing.final\nclass A: pass\n{GOOD}",
+    "a class of two values": f"Helper = None\nclass Helper: pass\n{GOOD}",
+    "a global": f"def f():\n    global a\n    a = 1\nclass Helper: pass\n{GOOD}",
+    "import *": f"from tests.empty import *\nclass Helper: pass\n{GOOD}",
+    "no handle that is deleted": f"class Handler:\n{INITIALIZE}a = 1\ndel a\n",
+    "no handle by a condition": f"class Handler:\n{INITIALIZE}    if a := 1: pass\n",
+}
+
+
 def load(folder: Path, text: str, name: str) -> None:
     """Have TorchServe load it, as a worker does."""
     write(folder / f"{name}.py", text)
@@ -197,7 +224,8 @@ def test_a_handler_that_torchserve_takes_is_never_refused(
     monkeypatch.syspath_prepend(folder)
     write(folder / "handler.py", TAKEN[kind])
     assert look(folder) == []
-    stars = f"class Base:\n{INITIALIZE}{HANDLE}\ndef handle(data, context): pass\n"
+    stars = f"class Base:\n{INITIALIZE}{HANDLE}def handle(data, context): pass\n"
+    stars += "def register(kind): kind.handle = handle\n"
     monkeypatch.setitem(sys.modules, "tests.stars", module("tests.stars", stars))
     load(folder, TAKEN[kind], f"taken_{os.getpid()}_{abs(hash(kind))}")
 
@@ -222,6 +250,18 @@ def test_a_handler_that_torchserve_cannot_take_is_refused_in_its_own_words(
         load(folder, text, f"refused_{os.getpid()}_{abs(hash(kind))}")
 
 
+@pytest.mark.parametrize("kind", UNSAID)
+def test_of_a_handler_that_is_not_plain_nothing_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write(folder / "handler.py", UNSAID[kind])
+    assert look(folder) == look(folder, State.WARNING) == []
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(sys.modules, "tests.empty", module("tests.empty", ""))
+    with pytest.raises(ValueError, match=r"Expected only one class|Expect handle method"):
+        load(folder, UNSAID[kind], f"unsaid_{os.getpid()}_{abs(hash(kind))}")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -239,36 +279,88 @@ def test_a_handler_that_does_not_compile_is_named_with_its_line(
     assert "\n" not in str(refused.value)
 
 
+# What the handler loads.
+
+PLACE = 'context.system_properties["model_dir"]'
+INITIALIZES = """\
+from pathlib import Path
+from transformers import AutoModel
+
+class Handler:
+    def initialize(self, context):
+        """
+LOADS = "AutoModel.from_pretrained"
+
+
+def loads(text: str) -> loading.Loads:
+    return loading.of(source.Source(Path("handler.py"), ast.parse(text)))
+
+
 def test_what_the_handlers_of_this_repository_load_is_sure() -> None:
     for text in (HANDLER, (ROOT / "handler.py").read_text(encoding="utf-8")):
-        loads = loading.of(source.Source(Path("handler.py"), ast.parse(text)))
-        assert loads.model
-        assert loads.classifier
-        assert loads.tokenizer
+        found = loads(text)
+        assert found.model
+        assert found.classifier
+        assert found.tokenizer
 
 
-# What the handler loads.
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"self.model = {LOADS}({PLACE}, local_files_only=True).eval()",
+        f"folder = Path(context.system_properties.get('model_dir')); {LOADS}(folder)",
+        f"self.folder = str({PLACE}); {LOADS}(self.folder)",
+        f"self.folder = {PLACE}; self.load()\n    def load(self): {LOADS}(self.folder)",
+        f"self.model = self.load({PLACE})\n    def load(self, place): return {LOADS}(place)",
+        f"load({PLACE}).eval()\ndef load(folder): return {LOADS}(folder)",
+    ],
+)
+def test_what_is_plainly_loaded_from_the_folder_is_sure(body: str) -> None:
+    assert loads(INITIALIZES + body).model
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"self.folder = {PLACE}; self.folder += '/a'; {LOADS}(self.folder)",
+        f"load({PLACE})\ndef load(folder): folder = folder + '/a'; {LOADS}(folder)",
+        f"load({PLACE})\ndef load(name, folder='a'): {LOADS}(folder)",
+        f"load(*names, {PLACE})\ndef load(name, folder): {LOADS}(folder)",
+        f"load({PLACE})\ndef load(folder): pass\nload = print",
+        f"self.load({PLACE})\n    def load(self, folder): self.load(folder)",
+    ],
+)
+def test_what_may_be_another_folder_is_not_sure(body: str) -> None:
+    assert not loads(INITIALIZES + body).model
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        ('context.system_properties["model_dir"]', '"bert-base-uncased"'),
-        ('context.system_properties["model_dir"]', 'context.system_properties["model_dir"] + "/a"'),
+        (PLACE, '"bert-base-uncased"'),
+        (PLACE, f'{PLACE} + "/a"'),
         (".from_pretrained(folder)", ".from_pretrained(folder, config=made)"),
         (".from_pretrained(folder)", ".from_pretrained(folder, **self.options)"),
+        (".from_pretrained(folder)", ".from_pretrained(folder) if made else None"),
+        ("from transformers import", "from mine import"),
         ("        self.tokenizer =", "        if made: return\n        self.tokenizer ="),
         ("def initialize(self", "def maybe(self"),
-        ("def initialize(self, context", "def initialize(self, context, folder='elsewhere'"),
-        ('["model_dir"]', '["model_dir"]\n        folder = self.unpack(folder)'),
+        ("def initialize(self", "@perhaps\n    def initialize(self"),
         ("import torch\n", "import torch\nfrom zipfile import extractall\n"),
+        ("import torch\n", "import torch\ndel torch\n"),
+        ("import torch\n", "import torch\ndef handle(data, context): pass\n"),
+        ('["model_dir"]', '["model_dir"]\n        folder = self.unpack(folder)'),
+        ('["model_dir"]', '["model_dir"]\n        if made: folder = "elsewhere"'),
+        (f"folder = {PLACE}", "pass"),
+        ("        folder = ", "        if made: folder = "),
     ],
 )
 def test_what_may_be_loaded_from_elsewhere_is_not_sure(change: tuple[str, str]) -> None:
-    assert change[0] in HANDLER
-    loads = loading.of(source.Source(Path("h.py"), ast.parse(HANDLER.replace(*change))))
-    assert (loads.model, loads.classifier, loads.tokenizer) == (False, False, False)
-    assert loads.pretrained
+    text = HANDLER.replace(*change)
+    assert text != HANDLER
+    found = loads(text)
+    assert (found.model, found.classifier, found.tokenizer) == (False, False, False)
+    assert found.pretrained
 
 
 # The checkpoint.
@@ -385,13 +477,23 @@ def test_names_that_do_not_fit_the_classes_are_refused_where_they_are_read(tuned
 
 def test_a_part_of_the_weights_that_is_missing_or_cut_short_is_refused(tuned: Path) -> None:
     weights = tuned / "torch_model" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
     with pytest.raises(Fault, match=r"model\.safetensors has \d+ bytes, and its header tells of"):
         refuse(tuned)
     index = {"weight_map": {"w": "model-2.safetensors"}}
     write(tuned / "torch_model" / "model.safetensors.index.json", json.dumps(index))
+    weights.rename(weights.with_name("model-1.safetensors"))
     with pytest.raises(Fault, match=r"model-2\.safetensors is not there"):
         refuse(tuned)
+
+
+def test_weights_that_are_not_loaded_are_not_refused(tuned: Path) -> None:
+    folder = tuned / "torch_model"
+    write(folder / "pytorch_model.bin", "PK and no more")
+    index = {"weight_map": {"w": "pytorch_model-2.bin"}}
+    write(folder / "pytorch_model.bin.index.json", json.dumps(index))
+    refuse(tuned)
 
 
 # The vocabulary.
@@ -405,7 +507,7 @@ def tokenizer(folder: Path, vocabulary: Any, *added: int) -> None:
 
 @pytest.mark.parametrize(
     "vocabulary",
-    [{f"w{each}": each for each in range(69)}, [[f"w{each}", -1.0] for each in range(69)]],
+    [{f"w{each}": each for each in range(80)}, [[f"w{each}", -1.0] for each in range(80)]],
     ids=["WordPiece", "Unigram"],
 )
 def test_a_tokenizer_of_another_model_is_refused_where_both_are_loaded(
@@ -413,7 +515,7 @@ def test_a_tokenizer_of_another_model_is_refused_where_both_are_loaded(
 ) -> None:
     tokenizer(tuned, vocabulary)
     (found,) = look(tuned)
-    assert "tokens up to id 68, and the embedding in the weights ends at 67" in found.what
+    assert "tokens up to id 79, and the embedding in the weights ends at 67" in found.what
     write(tuned / "handler.py", HANDLER + "\n\nresize_token_embeddings = None\n")
     assert look(tuned) == []
     assert look(tuned, State.WARNING)[0].what == found.what
@@ -423,7 +525,7 @@ def test_a_token_that_was_added_without_an_embedding_is_a_warning(tuned: Path) -
     tokenizer(tuned, {f"w{each}": each for each in range(68)}, 67, 68)
     assert look(tuned) == []
     (found,) = look(tuned, State.WARNING)
-    assert "the added token [68] has id 68, and the embedding" in found.what
+    assert "the added token [68] has id 79, and the embedding" in found.what
 
 
 def test_a_tokenizer_with_few_of_the_models_tokens_is_a_warning(tuned: Path) -> None:
@@ -493,8 +595,7 @@ def test_what_a_model_config_leaves_out_or_says_twice_is_a_warning(folder: Path)
 
 
 def test_the_keys_of_a_model_config_are_those_that_the_server_reads() -> None:
-    reader = "org/pytorch/serve/archive/model/ModelConfig.class"
-    constants = classfile.strings(jar.read(properties.archive(), reader))
+    constants = java_class.strings("archive/model/ModelConfig")
     assert set(model_config.KEYS) == {each for each in constants if each.isalnum()}
 
 
@@ -538,23 +639,18 @@ def test_keys_that_do_not_count_are_named_with_what_beats_them(
 
 
 def test_the_keys_of_config_properties_are_those_that_the_server_reads() -> None:
-    known = properties.known_keys()
-    app = settings.read(ROOT)
-    assert set(app.properties) | {*settings.PATHS, *settings.GRPC} <= known
-    assert {"load_models", "enable_model_api", "token_expiration_min"} <= known
-    assert not {"getInferenceAddress", "responseTimeout", "TS_INFERENCE_ADDRESS"} & known
-
-
-@pytest.mark.parametrize("code", [b"", b"PK", b"\xca\xfe\xba\xbe" + b"\0" * 4 + b"\0\x09\x01"])
-def test_what_is_no_whole_class_has_no_strings(code: bytes) -> None:
-    with pytest.raises(ValueError, match="Java class"):
-        classfile.strings(code)
-
-
-@pytest.mark.parametrize("name", ["", "org/nothing.class"])
-def test_a_jar_without_that_file_says_so(tmp_path: Path, name: str) -> None:
-    with pytest.raises((KeyError, OSError)):
-        jar.read(properties.archive() if name else tmp_path / "none.jar", name)
+    constants = java_class.strings("util/ConfigManager")
+    # The launcher's; what some keys are by default; a library's name.
+    constants |= {"plugins_path", "vmargs"}
+    constants -= {f"ts_request_sequence_{each}" for each in ("id", "start", "end")}
+    constants.remove("torchelastic_ts")
+    assert constants >= properties.KEYS
+    assert {each for each in constants if re.fullmatch("[a-z0-9]+(_[a-z0-9]+)+", each)} <= (
+        properties.KEYS
+    )
+    assert set(settings.read(ROOT).properties) | {*settings.PATHS, *settings.GRPC} <= (
+        properties.KEYS
+    )
 
 
 @pytest.mark.parametrize("asked", ["", "1", "on", "0", "off"])

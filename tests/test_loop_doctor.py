@@ -453,6 +453,7 @@ def test_weights_that_are_not_whole_are_a_failure(folder: Path, content: bytes, 
 
 
 def test_an_old_file_of_weights_that_is_cut_short_is_a_failure(folder: Path) -> None:
+    (folder / "torch_model" / "model.safetensors").unlink(missing_ok=True)
     weights = folder / "torch_model" / "pytorch_model.bin"
     with zipfile.ZipFile(weights, "w") as opened:
         opened.writestr("archive/data.pkl", b"0" * 100)

@@ -10,6 +10,7 @@ from loop.checks import weights
 from loop.checks.finding import Finding, failure, ok, warning
 from loop.checks.loading import CLASSIFIER
 from loop.checks.tree import Tree
+from loop.checks.weights import CURE
 from smoke.fault import Fault
 
 SAVE = "save the model with save_pretrained"
@@ -25,26 +26,41 @@ TOKENIZER = (
     *("spm*", "dict*", "source*", "*.vocab"),
 )
 OF_BYTES = re.compile("byt5|canine|perceiver", re.IGNORECASE)
+# What transformers looks for, in this order.
+PREFERRED = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NAMES = "index_to_name.json"
 
 
 def whole(tree: Tree) -> Iterator[Finding]:
-    """Whether the files of weights are there and whole."""
+    """Whether the files of weights are there and whole; of those not loaded, it is a warning."""
     found = [each for each in tree.files.values() if each.suffix in checkpoint.WEIGHTS]
+    loaded = _loaded(tree, {each.name for each in found})
     faults = []
     for each in found:
         try:
             weights.check(each)
         except Fault as fault:
-            faults.append(failure(fault.what, fault.cure))
-    for index in tree.folder.glob("*.index.json"):
-        for name in sorted(trees.shards(index) - {each.name for each in found}):
-            faults.append(
-                failure(f"{tree.folder / name} is not there, {index} names it", weights.CURE)
-            )
+            told = failure if each.name in loaded else warning
+            faults.append(told(fault.what, fault.cure))
+    for name in sorted(loaded - tree.files.keys()):
+        faults.append(failure(f"{tree.folder / name} is not there, its index names it", CURE))
     sizes = (f"{each.name} {each.stat().st_size / 2**20:.1f} MiB" for each in found)
     yield from faults or [ok(", ".join(sizes))]
+
+
+def _loaded(tree: Tree, found: set[str]) -> set[str]:
+    """The files that are sure to be loaded: those that transformers prefers, or the only one."""
+    if not tree.loads.model:
+        return found if len(found) == 1 else set()
+    for name in PREFERRED:
+        if name in tree.files:
+            path = tree.files[name]
+            return trees.shards(path) if path.suffix == ".json" else {name}
+    return set()
 
 
 def complete(tree: Tree) -> Iterator[Finding]:

@@ -1,12 +1,16 @@
 """What the deploy commands ask before they touch a server: whether the tree is any good."""
 
+import contextlib
+import copy
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from loop import recorder
 from loop.checks import memory
 from loop.checks.finding import Finding, State, examine
-from loop.checks.table import ROWS, Row
+from loop.checks.table import ROWS, Part
 from loop.checks.tree import Tree
 from loop.settings import Settings
 from smoke.fault import Fault
@@ -28,38 +32,50 @@ def refuse_bad(app: Settings, packed: "Contents", verb: str) -> None:
         Fault: something is sure not to work. It names all there is of that, one a line.
     """
     tree, kept = Tree(app), memory.read(app.run)
-    before = memory.Memory(dict(kept.loads), dict(kept.passed), dict(kept.told))
+    before = copy.deepcopy(kept)
     failures: list[Finding] = []
-    for row in ROWS:
+    for part in Part:
         try:
-            key = memory.looked_at(row, tree, packed.hashes, kept)
+            content = memory.content(part, tree, packed.hashes, kept)
         except Fault:
             continue  # The handler does not compile, which its own check says.
-        if kept.passed.get(row.name) != key:
-            failures += _look(row, key, tree, kept, verb)
+        if kept.passed.get(part) == content:
+            continue
+        found = list(
+            examine((row.name, partial(row.look, tree)) for row in ROWS if row.part == part)
+        )
+        _warn([each for each in found if each.state is State.WARNING], part, kept, verb)
+        failed = [each for each in found if each.state is State.FAILURE]
+        kept.passed[part] = "" if failed else content
+        failures += failed
     if kept != before:
         memory.write(app.run, kept)
     if failures:
-        raise _fault(failures)
+        fault = _fault(failures)
+        if verb != "try":
+            _note(app, packed, fault)
+        raise fault
 
 
-def _look(row: Row, key: str, tree: Tree, kept: memory.Memory, verb: str) -> list[Finding]:
-    """Print the new warnings of a check; returns its failures, and keeps that there are none."""
-    found = list(examine([(row.name, partial(row.look, tree))]))
-    warnings = [f"{each.what}: {each.cure}" for each in found if each.state is State.WARNING]
-    for each in warnings:
-        if each not in kept.told.get(row.name, ()):
+def _warn(warnings: list[Finding], part: Part, kept: memory.Memory, verb: str) -> None:
+    """Print those that were not told when the part was looked at last."""
+    lines = [f"{each.what}: {each.cure}" for each in warnings]
+    for each in lines:
+        if each not in kept.told.get(part, ()):
             print(f"{verb}: warning: {each}", file=sys.stderr, flush=True)
-    kept.told[row.name] = warnings
-    failures = [each for each in found if each.state is State.FAILURE]
-    if failures:
-        kept.passed.pop(row.name, None)
-    else:
-        kept.passed[row.name] = key
-    return failures
+    kept.told[part] = lines
 
 
 def _fault(failures: list[Finding]) -> Fault:
-    *others, last = failures
+    # The same trouble may stop several checks.
+    *others, last = {each.what: each for each in failures}.values()
     lines = [f"{each.what}: {each.cure}" for each in others]
     return Fault("\n  ".join([*lines, last.what]), str(last.cure))
+
+
+def _note(app: Settings, packed: "Contents", fault: Fault) -> None:
+    """Add a refusal to what has failed, for `why`."""
+    row = {"time": time.time(), "seconds": 0.0, "version": packed.version, "is_load": True}
+    row |= {"worker": "", "pid": 0, "requests": [], "messages": str(fault).split("\n")}
+    with contextlib.suppress(OSError):
+        recorder.append(app.run, row)

@@ -1,19 +1,22 @@
-"""What a deploy need not look at again: the checks that have passed, and for which content."""
+"""What a deploy need not look at again: the parts of a tree that passed, by their content."""
 
-import fnmatch
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loop.checks.table import Row
+from loop.checks.table import Part
 from loop.checks.tree import Tree
 from smoke import atomic
 
 HANDLER = "handler.py"
+CONFIG = "model-config.yaml"
+# What else the settings are, or go by.
+FILES = ("config.properties", "smoke/samples.jsonl", "smoke/golden.jsonl")
+VARIABLES = ("GATE", "GPU")
 
 
 @dataclass
@@ -22,13 +25,13 @@ class Memory:
 
     Attributes:
         loads: what the handler does with the checkpoint, in words, by the hash of the handler.
-        passed: by the name of each check, what it has looked at.
-        told: by the name of each check, the warnings that it gave when it looked last.
+        passed: of each part, the content that has passed.
+        told: of each part, the warnings that it gave when it was looked at last.
     """
 
-    loads: dict[str, str]
-    passed: dict[str, str]
-    told: dict[str, list[str]]
+    loads: dict[str, str] = field(default_factory=dict)
+    passed: dict[str, str] = field(default_factory=dict)
+    told: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read(run: Path) -> Memory:
@@ -39,7 +42,7 @@ def read(run: Path) -> Memory:
             return Memory(**kept)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
-    return Memory({}, {}, {})
+    return Memory()
 
 
 def write(run: Path, memory: Memory) -> None:
@@ -48,26 +51,26 @@ def write(run: Path, memory: Memory) -> None:
     atomic.write(_path(run), json.dumps(kept).encode())
 
 
-def looked_at(row: Row, tree: Tree, hashes: Mapping[str, str], memory: Memory) -> str:
-    """All that the verdict of a check depends on, as one hash.
+def content(part: Part, tree: Tree, hashes: Mapping[str, str], memory: Memory) -> str:
+    """All that the verdict on a part depends on, as one hash.
 
     Raises:
         Fault: it depends on the handler, which does not compile.
     """
-    parts = []
-    for name in sorted(hashes):
-        # A `*` is not about the handler: that counts by what it does with the checkpoint.
-        if name in row.files or (
-            name != HANDLER and any(fnmatch.fnmatchcase(name, each) for each in row.files)
-        ):
-            parts.append(f"{name} {hashes[name]}")
-    parts += [f"{each} {_hash(tree.app.app / each)}" for each in row.others]
-    parts += [f"{each}={os.environ.get(each, '')}" for each in row.variables]
-    if row.loads:
-        parts.append(_loads(tree, hashes[HANDLER], memory))
     # The findings name places in it.
-    parts.append(str(tree.app.app))
-    return _digest(parts)
+    found = [str(tree.app.app)]
+    match part:
+        case Part.HANDLER:
+            found.append(hashes[HANDLER])
+        case Part.SETTINGS:
+            found.append(hashes.get(CONFIG, ""))
+            found += [_hash(tree.app.app / each) for each in FILES]
+            found += [os.environ.get(each, "") for each in VARIABLES]
+        case Part.CHECKPOINT:
+            names = sorted(hashes.keys() - {HANDLER, CONFIG})
+            found += [f"{each} {hashes[each]}" for each in names]
+            found.append(_loads(tree, hashes[HANDLER], memory))
+    return _digest(found)
 
 
 def _loads(tree: Tree, hashed: str, memory: Memory) -> str:
@@ -80,7 +83,7 @@ def _hash(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
-        return "none"
+        return ""
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -1,23 +1,39 @@
 """Whether each line of config.properties counts: TorchServe says nothing of one that does not."""
 
 import difflib
-import importlib.util
 import json
-import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 from loop import gpu, settings
-from loop.checks import jar
-from loop.checks.classfile import strings
 from loop.checks.finding import Finding, ok, warning
 from loop.checks.tree import Tree
 from loop.settings import Settings
 from smoke.fault import Fault
 
-# TorchServe reads its keys in one class; the launcher reads these two.
-READER = "org/pytorch/serve/util/ConfigManager.class"
-LAUNCHERS = ("plugins_path", "vmargs")
+# As org.pytorch.serve.util.ConfigManager reads them; the launcher, plugins_path and vmargs.
+KEYS = {
+    *("allowed_urls", "async_logging", "blacklist_env_vars", "certificate_file"),
+    *("cors_allowed_headers", "cors_allowed_methods", "cors_allowed_origin", "cpp_log_config"),
+    *("cpu_launcher_args", "cpu_launcher_enable", "debug", "decode_input_request"),
+    *("default_response_timeout", "default_service_handler", "default_startup_timeout"),
+    *("default_workers_per_model", "disable_system_metrics", "disable_token_authorization"),
+    *("enable_envvars_config", "enable_grpc_ssl", "enable_metrics_api", "enable_model_api"),
+    *("grpc_inference_address", "grpc_inference_max_connection_age_grace_ms"),
+    *("grpc_inference_max_connection_age_ms", "grpc_inference_port", "grpc_management_address"),
+    *("grpc_management_max_connection_age_grace_ms", "grpc_management_max_connection_age_ms"),
+    *("grpc_management_port", "inference_address", "initial_distribution_port"),
+    *("initial_worker_port", "install_py_dep_per_model", "io_ratio", "ipex_enable"),
+    *("ipex_gpu_enable", "job_queue_size", "keystore", "keystore_pass", "keystore_type"),
+    *("limit_max_image_pixels", "load_models", "management_address", "max_request_size"),
+    *("max_response_size", "metric_time_interval", "metrics_address", "metrics_config"),
+    *("metrics_mode", "model_metrics_auto_detect", "model_server_home", "model_snapshot"),
+    *("model_store", "models", "netty_client_threads", "number_of_gpu", "number_of_netty_threads"),
+    *("plugins_path", "prefer_direct_buffer", "private_key_file", "python", "service_envelope"),
+    *("system_metrics_cmd", "token_expiration_min", "ts_header_key_sequence_end"),
+    *("ts_header_key_sequence_id", "ts_header_key_sequence_start", "ts_open_inference_protocol"),
+    *("unregister_model_timeout", "use_env_allowed_urls", "use_native_io", "vmargs"),
+    *("workflow_store", "tsConfigFile", "version"),
+}
 OF_MODEL_CONFIG = {
     "default_response_timeout": "responseTimeout",
     "default_startup_timeout": "startupTimeout",
@@ -34,35 +50,15 @@ def check(tree: Tree) -> Iterator[Finding]:
 
 
 def _unknown(app: Settings) -> Iterator[Finding]:
-    known = known_keys()
     # A plugin may have keys of its own.
-    if not known or "plugins_path" in app.properties:
+    if "plugins_path" in app.properties:
         return
-    for key in app.properties.keys() - known:
-        near = difflib.get_close_matches(key, known, n=1)
+    for key in app.properties.keys() - KEYS:
+        near = difflib.get_close_matches(key, KEYS, n=1)
         yield warning(
             f"{app.where(key)}: TorchServe knows no {key}, and ignores it",
             f"write {near[0]}" if near else "remove the line",
         )
-
-
-def known_keys() -> frozenset[str]:
-    """All that TorchServe may read in config.properties; empty if that cannot be found out.
-
-    They are among the constants of the class that reads it, with some words that are no keys.
-    """
-    try:
-        return frozenset(strings(jar.read(archive(), READER))) | frozenset(LAUNCHERS)
-    except (OSError, KeyError, ValueError, struct.error):
-        return frozenset()
-
-
-def archive() -> Path:
-    """TorchServe's jar. Raises ImportError if TorchServe is not installed."""
-    found = importlib.util.find_spec("ts")
-    if found is None or found.origin is None:
-        raise ImportError("No module named 'ts'")
-    return Path(found.origin).parent / "frontend" / "model-server.jar"
 
 
 def _repeated(app: Settings) -> Iterator[Finding]:
