@@ -18,7 +18,7 @@ BIN = "$${VENV:-.venv}"/bin
 # Not exported: an environment may have a VERSION of its own.
 VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
-TEXT_NEEDED = $(if $(value TEXT),,$(error which text? make $@ TEXT="…"))
+TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
 .PHONY: redeploy reload watch smoke accept predict try compare rollback
@@ -38,12 +38,10 @@ accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)
 
 predict: setup ## Ask about one text: make predict TEXT="…"
-	$(TEXT_NEEDED)
-	@bin/predict.sh $(VERSION_OPTION) -- "$$TEXT"
+	@bin/predict.sh $(VERSION_OPTION) -- $(TEXT_GIVEN)
 
 try: setup model ## Try the tree's handler without a server: make try TEXT="…" (PDB=1)
-	$(TEXT_NEEDED)
-	@bin/try.sh $(if $(PDB),--pdb) -- "$$TEXT"
+	@bin/try.sh $(if $(PDB),--pdb) -- $(TEXT_GIVEN)
 
 compare: setup ## Ask the live version and the tree's, or the previous one, the same samples
 	@bin/compare.sh

@@ -37,8 +37,8 @@ fi
 cd "$APP"
 # A private TMPDIR: the archiver empties the folder $TMPDIR/NAME, whoever owns it.
 TMPDIR=$build/tmp "$VENV/bin/torch-model-archiver" "${ARGUMENTS[@]}" \
-  --export-path "$build" --archive-format zip-store --force >&2 ||
-  die 2 "torch-model-archiver failed, see above; no archive was touched"
+  --export-path "$build" --archive-format zip-store --force >"$build/said" 2>&1 ||
+  die 2 "torch-model-archiver failed: $(tail -n 1 "$build/said"); no archive was touched"
 changed=$(find "${FILES[@]}" -cnewer "$build/began")
 [[ -z $changed ]] || die 2 "changed while it was packed: ${changed//$'\n'/, }: run it again"
 mv -f "$build"/*.mar "$to.aside"

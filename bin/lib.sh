@@ -66,10 +66,19 @@ one_at_a_time() {
   PYTHONPATH=$ROOT exec "$VENV/bin/python" -P -m loop.lock "$0" "$@"
 }
 
-# Seconds since the epoch; whole ones where bash is too old to know better.
-now() {
-  local micro=${EPOCHREALTIME:-$(date +%s)}
-  printf '%s' "${micro/,/.}"
+# leave_word: have a command of smoke/ leave word of what was not answered, for `explain`.
+leave_word() {
+  UNANSWERED=$(mktemp)
+  export UNANSWERED
+  at_exit "rm -f '$UNANSWERED'"
+}
+
+# explain STATUS "$@": why such a command ended so, if that is known here.
+explain() {
+  case $1 in
+    1) loop explain "$UNANSWERED" || true ;;
+    3) [[ -n ${URL:-} || " $* " == *" --url"* ]] || loop explain >&2 || true ;;
+  esac
 }
 
 # Milliseconds on a clock; whole seconds where bash is too old to know better.

@@ -8,12 +8,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
 
-status=0 since=$(now)
-{ said=$(python -m smoke.predict "$@" 2>&1 >&3); } 3>&1 || status=$?
-[[ -z $said ]] || printf '%s\n' "$said" >&2
-# The server's own words for all that a handler may raise are "Prediction failed".
-case $status in
-  1) loop explain reply "$since" "$said" >&2 || true ;;
-  3) loop explain server "$since" >&2 || true ;;
-esac
+leave_word
+status=0
+python -m smoke.predict "$@" || status=$?
+explain "$status" "$@" >&2
 exit "$status"

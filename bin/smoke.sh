@@ -8,11 +8,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
 
-status=0 since=$(now)
+leave_word
+status=0
 python -m smoke "$@" || status=$?
-# Why samples were not answered, where the server is ours.
-case $status in
-  1) [[ ${1:-run} == accept ]] || loop explain samples "$since" || true ;;
-  3) loop explain server "$since" >&2 || true ;;
-esac
+explain "$status" "$@"
 exit "$status"

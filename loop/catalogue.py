@@ -9,6 +9,7 @@ tests/test_server_catalogue.py that provokes it.
 """
 
 import re
+import sys
 from dataclasses import dataclass
 
 
@@ -47,7 +48,7 @@ def look_up(said: str) -> Known | None:
     """What is known of a fault, by what was said of it; the first row that fits counts."""
     for entry in TABLE:
         if match := re.search(entry.pattern, said):
-            groups = match.groupdict(default="")
+            groups = match.groupdict(default="") | {"venv": sys.prefix}
             return Known(entry.fault, entry.cause.format(**groups), entry.cure.format(**groups))
     return None
 
@@ -55,10 +56,15 @@ def look_up(said: str) -> Known | None:
 TABLE = (
     # Code that does not load.
     Entry(
+        "missing part of a package",
+        r"No module named '(?P<package>\w+)\.(?P<part>[\w.]+)'",
+        "take what has replaced {part} in the {package} that is installed",
+    ),
+    Entry(
         "missing module",
         r"No module named '(?P<module>\w+)",
-        "install the package that has {module} into .venv; or, if it is a file of yours, put it"
-        " into torch_model/, whose files are packed beside handler.py",
+        "{venv}/bin/python -m pip install the package that has it; or, if it is a file of yours,"
+        " put it into torch_model/, whose files are packed beside handler.py",
     ),
     Entry(
         "missing name in a module",
@@ -155,8 +161,8 @@ TABLE = (
     ),
     Entry(
         "model from the hub, without a network",
-        r"We couldn't connect to|is not a local folder and is not a valid model identifier"
-        r"|outgoing traffic has been disabled",
+        r"We couldn't connect to|trying to locate the file on the Hub|is not a local folder and is"
+        r" not a valid model identifier|outgoing traffic has been disabled",
         "load from context.system_properties['model_dir'], and see that all its files are there",
         cause="the handler looks for a model on the hub, which cannot be reached",
     ),
@@ -218,21 +224,32 @@ TABLE = (
         "run the model under torch.inference_mode()",
     ),
     Entry(
+        "a function handle that is called to load",
+        r"^TypeError: 'NoneType' object is not (iterable|subscriptable)",
+        "if data is None there: TorchServe calls a function handle(None, context) once, to load;"
+        " return at once then",
+    ),
+    Entry(
+        "endless recursion",
+        r"^RecursionError",
+        "see how that line comes back to itself",
+    ),
+    Entry(
         "no such field in the request",
         r"^KeyError: '(?P<name>body|data)'",
-        "take either: row.get('data') or row.get('body'); TorchServe puts a plain body under"
-        " 'body' and a form's fields under their names",
+        "if it is a row of the request, take row.get('data') or row.get('body'): TorchServe puts a"
+        " plain body under 'body' and a form's fields under their names",
     ),
     Entry(
         "a body that is not JSON",
         r"JSONDecodeError: (?P<said>.*)",
-        "send JSON, or another content type than application/json",
-        cause="what was to be read as JSON is none: {said}",
+        "if it is the request's body, send JSON; else mend what is read there",
+        cause="what is read there is no JSON: {said}",
     ),
     Entry(
         "a body that is not UTF-8",
         r"UnicodeDecodeError: 'utf-8' codec can't decode",
-        "send UTF-8",
+        "if it is the request's body, send UTF-8; else say which encoding the file has",
     ),
     # What the handler returns.
     Entry(
@@ -240,6 +257,12 @@ TABLE = (
         r"Invalid return type: <class 'NoneType'>",
         "return a list: one answer for each row of data",
         cause="the handler returned None: a return is missing on some way through it",
+    ),
+    Entry(
+        "coroutine returned",
+        r"Invalid return type: <class 'coroutine'>",
+        "remove `async` from that function: TorchServe does not await it",
+        cause="the handler returned a coroutine, which nobody runs",
     ),
     Entry(
         "no list returned",
@@ -256,8 +279,13 @@ TABLE = (
     Entry(
         "a result that is not serialisable",
         r"Object of type (?P<type>\w+) is not JSON serializable",
-        "return plain values: x.item(), x.tolist(), float(x), str(x)",
+        "return plain values: x.item(), x.tolist(), list(x), float(x)",
         cause="the handler returned a {type} in an answer, which JSON cannot hold",
+    ),
+    Entry(
+        "no finite score",
+        r"the score is (?P<score>\S+), no finite number",
+        "look for nan in the inputs, the weights and the logits; JSON has no word for it",
     ),
     Entry(
         "None for a row",
@@ -268,7 +296,7 @@ TABLE = (
     Entry(
         "sys.exit",
         r"^SystemExit|^the worker ended itself",
-        "raise an exception in place of the exit: that is answered, and the worker goes on",
+        "raise an exception in place of the exit, which ends the worker with all it has in hand",
     ),
     Entry(
         "crash",
@@ -292,6 +320,13 @@ TABLE = (
         "mend that line if it hangs; else raise startupTimeout in model-config.yaml (seconds)",
     ),
     Entry(
+        "time-out of a worker that was not forked",
+        r"Backend worker did not respond in given time",
+        "mend what hangs; else raise startupTimeout (of a load) or responseTimeout (of a request)"
+        " in model-config.yaml; forked workers (without WARM=0) tell where",
+        cause="the worker did not respond in time: TorchServe ended it",
+    ),
+    Entry(
         "worker died",
         r"500 Worker died",
         "see `make logs`; forked workers (without WARM=0) tell where",
@@ -300,8 +335,8 @@ TABLE = (
     Entry(
         "token refused or expired",
         r"Token Authorization failed",
-        "leave TOKEN unset, and the commands send the server's own; with curl:"
-        ' -H "$(bin/token.sh)"; one that has expired: `make redeploy`',
+        "leave TOKEN and URL unset, and the commands send the server's own token, to its own URL"
+        ' alone; with curl: -H "$(bin/token.sh)"; one that has expired: `make redeploy`',
     ),
     Entry(
         "version not found",

@@ -7,14 +7,17 @@ the last traceback is about that one.
 """
 
 import ast
+import itertools
 import linecache
 import re
 import sysconfig
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loop import catalogue
+from smoke.terminal import escape
 
 TRACEBACK = "Traceback (most recent call last):"
 # Of a traceback, and, without the comma, of what faulthandler writes.
@@ -26,6 +29,10 @@ FAILED = re.compile(
     r"|model: .*(Invalid return type|number of batch response mismatched)"
     rf"|Unable to serialize model output|Backend worker process died\.|{LOAD_FAILED.pattern}"
 )
+FIRST_OF_GROUP = re.compile(r"^[ |]*\+-\+-+ 1 -+$")
+RULE = re.compile(r"^ *\+-+( \d+ -+)?$")
+NUMBER = re.compile(r"\d+(\.\d+)?")
+MARGIN = re.compile(r"^ +[|+] ?")
 LINK = re.compile(r"(During handling of the above|The above) exception")
 # Python's own library, the installed packages, what calls them, and code that has no file.
 STANDARD = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
@@ -59,10 +66,14 @@ class Frame:
         installed = re.search(r"-packages/(\w+)", self.file)
         return installed[1] if installed else "Python"
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """FILE:LINE in FUNCTION."""
         function = f" in {self.function}" if self.function else ""
-        source = f": {self.source}" if self.source else ""
-        return f"{Path(self.file).name}:{self.line}{function}{source}"
+        return f"{Path(self.file).name}:{self.line}{function}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.source}" if self.source else self.place
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,11 @@ class Cause:
     then: str = ""
     cure: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The same for two causes that differ in numbers alone: sizes, times."""
+        return f"{NUMBER.sub('#', self.what)} {self.frame and self.frame.place}"
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.frame:
@@ -91,17 +107,18 @@ class Cause:
             count = f"{len(self.beyond)} frame{'s' * (len(self.beyond) > 1)}"
             packages = " and ".join(dict.fromkeys(each.package for each in self.beyond))
             last = self.beyond[-1]
-            place = f"{Path(last.file).name}:{last.line} in {last.function}"
-            lines.append(f"then {count} of {packages}, to {place}")
+            lines.append(f"then {count} of {packages}, to {last.place}")
         if self.then:
             lines.append(f"then {self.then}")
         if self.cure:
             lines.append(f"cure: {self.cure}")
-        return "\n  ".join(lines)
+        # What a request has sent may be in it.
+        return "\n".join(map(escape, "\n  ".join(lines).split("\n")))
 
 
 def of(messages: Sequence[str]) -> Cause:
     """The cause in what a worker said: in its first traceback, or in its own words."""
+    messages = _first_of_group(messages)
     start = next((i for i, each in enumerate(messages) if each.startswith("Traceback ")), None)
     if start is None:
         # TorchServe's own complaint, with the place of the entry point, if the worker told it.
@@ -110,28 +127,42 @@ def of(messages: Sequence[str]) -> Cause:
         return named("\n".join(told[:SHOWN_LINES]), frames)
     chain = _exceptions(messages[start:])
     what, frames = chain[0]
-    if not any(each.is_the_users for each in frames):
-        # TorchServe could not read the input, say, and the handler was called all the same.
-        frames = next((own for _, own in chain if any(e.is_the_users for e in own)), frames)
     last, last_frames = chain[-1]
-    # What the user's own code raised in its place; not what TorchServe's search for a handler did.
-    then = len(chain) > 1 and bool(last_frames) and last_frames[-1].is_the_users
-    return named(what, frames, then=last.split("\n")[0] if then else "")
+    place = _users(last_frames)
+    # What the user's own code came to after it; not what TorchServe's search for a handler did.
+    if len(chain) == 1 or place is None:
+        return named(what, frames)
+    found = named(what, frames)
+    then = last.split("\n")[0]
+    if any(LINK.match(each) and "During" in each for each in messages):
+        # It was being handled: the fault may be in how.
+        found = replace(found, cure=named(last).cure or found.cure)
+    return replace(found, then=f"{then}\n    {place}")
 
 
-def named(what: str, frames: Sequence[Frame] = (), then: str = "") -> Cause:
+def _users(frames: Sequence[Frame]) -> Frame | None:
+    """The innermost frame of the user's own."""
+    return next((each for each in reversed(frames) if each.is_the_users), None)
+
+
+def named(what: str, frames: Sequence[Frame] = ()) -> Cause:
     """A cause, with what the catalogue knows of it.
 
     Args:
         frames: those of the traceback, the innermost last.
     """
     own = [index for index, each in enumerate(frames) if each.is_the_users]
+    if own and what.startswith("RecursionError"):
+        # Where it ran out of room is chance: the line counts that comes again and again.
+        again = Counter(frames[each] for each in own).most_common(1)[0][0]
+        own = own[: own.index(frames.index(again)) + 1]
+        frames = frames[: own[-1] + 1]
     place = frames[own[-1]] if own else None
     beyond = tuple(frames[own[-1] + 1 :]) if own else ()
     known = catalogue.look_up(what)
     if known is None:
-        return Cause(_cut(what), place, beyond, then)
-    return Cause(known.cause or _cut(what), place, beyond, then, known.cure)
+        return Cause(_cut(what), place, beyond)
+    return Cause(known.cause or _cut(what), place, beyond, cure=known.cure)
 
 
 def of_stack(what: str, stack: Sequence[str]) -> Cause:
@@ -152,13 +183,13 @@ def of_stack(what: str, stack: Sequence[str]) -> Cause:
 
 
 def call(handler: Path, name: str) -> Frame | None:
-    """The one line of a handler on which it calls a function of that name, if it is one."""
+    """The one line of a handler on which it calls a function, os._exit say, if it is one."""
     try:
         tree = ast.parse(handler.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError):
         return None
     calls = (each for each in ast.walk(tree) if isinstance(each, ast.Call))
-    lines = [each.lineno for each in calls if ast.unparse(each.func).split(".")[-1] == name]
+    lines = [each.lineno for each in calls if ast.unparse(each.func) == name]
     if len(lines) != 1:
         return None
     return Frame(str(handler), lines[0], "", source_line(str(handler), lines[0]))
@@ -167,6 +198,15 @@ def call(handler: Path, name: str) -> Frame | None:
 def source_line(file: str, line: int) -> str:
     """A line of code; empty if the file has gone."""
     return linecache.getline(file, line).strip()
+
+
+def _first_of_group(messages: Sequence[str]) -> Sequence[str]:
+    """Of an ExceptionGroup, as of asyncio.TaskGroup, the first exception that is in it."""
+    for index, message in enumerate(messages):
+        if FIRST_OF_GROUP.match(message):
+            inner = itertools.takewhile(lambda each: not RULE.match(each), messages[index + 1 :])
+            return _first_of_group([MARGIN.sub("", each) for each in inner])
+    return messages
 
 
 def _exceptions(messages: Sequence[str]) -> list[tuple[str, list[Frame]]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from loop import cause, failures, recorder, server_log
 from loop.settings import Settings
+from smoke.terminal import escape
 
 POLL_SECONDS = 0.5
 # The JVM speaks of a worker's failure within this time.
@@ -87,7 +88,7 @@ def _lines(error: Error, again: bool) -> Iterator[str]:
     yield f"{clock} {error.who:24} {first}" + (", once more" if again else "")
     if not again:
         yield from rest
-        yield from (f"    {each}" for each in error.messages)
+        yield from (f"    {escape(each)}" for each in error.messages)
         yield ""
 
 

@@ -1,34 +1,30 @@
 """What `predict` and `smoke` cannot know of their failures: they know a URL, and nothing behind it.
 
-bin/predict.sh and bin/smoke.sh print it after them, where the model is the app's own.
+bin/predict.sh and bin/smoke.sh print it after them.
 """
 
-import json
 import os
-import re
 import sys
+from pathlib import Path
 
-from loop import failures, server, server_log, settings
+from loop import cause, failures, server, server_log, settings
 from loop.settings import Settings
-from smoke.client import Failure
+from smoke import unanswered
 from smoke.fault import run
+from smoke.unanswered import Unanswered
 
-REPLY = re.compile(
-    r"^predict: (?:(?P<status>\d{3}) )?(?P<message>.*?)(?: \(x-request-id (?P<id>\S+)\))?$",
-    re.MULTILINE | re.DOTALL,
-)
+# For which predict asks: it has no samples.
+ALONE = ""
 
 
 def main() -> int:
-    """`python -m loop.explain server|samples|reply SINCE [WHAT PREDICT SAID]`."""
-    what, since, *said = sys.argv[1:]
+    """`python -m loop.explain FILE`, or, of no server at all, `python -m loop.explain`."""
     app = settings.as_started(settings.read(os.environ["APP"]))
-    if what == "server":
+    if len(sys.argv) == 1:
         told = of_server(app)
-    elif what == "samples":
-        told = of_samples(app, float(since))
     else:
-        told = of_reply(app, said[0], float(since))
+        word = unanswered.read(Path(sys.argv[1]))
+        told = of_requests(app, word) if word else ""
     if told:
         print(told)
     return 0
@@ -43,22 +39,15 @@ def of_server(app: Settings) -> str:
     return f"the server, pid {record.pid}, ended without `make stop`: {why}"
 
 
-def of_samples(app: Settings, since: float) -> str:
-    """Why samples of the last run were not answered, grouped by cause."""
-    results = (app.run / "smoke" / "results.jsonl").read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(each) for each in results if each]
-    failed = {row["id"]: Failure(**row["failure"]) for row in rows if "failure" in row}
-    return failures.by_cause(app, failed, since)
-
-
-def of_reply(app: Settings, said: str, since: float) -> str:
-    """Why a request was not answered, of which `predict` has said what came back."""
-    match = REPLY.search(said)
-    if match is None:
-        return ""
-    status = int(match["status"]) if match["status"] else None
-    reply = Failure(match["message"], status, match["id"])
-    found = failures.of_replies(app, [reply], since)[reply]
+def of_requests(app: Settings, word: Unanswered) -> str:
+    """Why requests were not answered, samples grouped by cause."""
+    ours = word.url == app.inference_url or word.url.startswith(f"{app.inference_url}/")
+    if ALONE not in word.failed:
+        return failures.by_cause(app, word.failed, word.since) if ours else ""
+    reply = word.failed[ALONE]
+    found = cause.named(reply.words)
+    if ours:
+        found = failures.of_replies(app, [reply], word.since)[reply]
     # What was said already need not be said again.
     return found.cure and f"cure: {found.cure}" if found.what == reply.words else str(found)
 

@@ -21,9 +21,10 @@ from loop.cause import FAILED, LOAD_FAILED, Cause, Frame
 from loop.settings import Settings
 from smoke import client, report
 from smoke.fault import Fault
+from smoke.terminal import escape
 
 RECORD = re.compile(
-    r"^(?P<time>\S+) \[\w+ *\] W-(?P<worker>\d+)-(?P<model>\S+)-std(?:out|err) \S+ - "
+    r"^(?P<time>\S+) \[\w+ *\] W-(?P<worker>\d+)-(?P<model>\S+)-std(?P<stream>out|err) \S+ - "
     r"(?P<message>.*)$"
 )
 NEXT = re.compile(r"Backend received inference at|\[PID\]\d+$|Frontend disconnected")
@@ -32,7 +33,9 @@ REQUEST_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 LATE_SECONDS = 1.0
 # The log's clock shows milliseconds.
 CLOCKS = 0.002
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.03
+# Between a fork's record of a failure and the log's.
+SAME_SECONDS = 1.0
 LAST_WORDS = 3
 SHOWN_IDS = 8
 
@@ -81,13 +84,27 @@ class Failure:
             found = cause.of_stack(self._how_it_ended(self.end), self.messages)
         if found.frame is None and self.end is not None:
             # Nobody sees on whose behalf a process ends itself.
-            ends = "kill" if self.end["status"] == -signal.SIGKILL else "_exit"
+            ends = "os.kill" if self.end["status"] == -signal.SIGKILL else "os._exit"
             return replace(found, frame=cause.call(Path(self.model_dir, "handler.py"), ends))
+        if kind := self._undecodable():
+            found = replace(found, cure=f"send {kind}: the body is none, and the handler got bytes")
         if found.frame is None and self.entry is not None:
             # TorchServe complains about what the handler has returned.
             file, line, function = self.entry
             return replace(found, frame=Frame(file, line, function, cause.source_line(file, line)))
         return found
+
+    def _undecodable(self) -> str:
+        """What a body that is alone in its batch was said to be, and is not."""
+        if self.batch is None or len(self.batch) != 1:
+            return ""
+        for each in recorder.decode(self.batch)[0]["parameters"]:
+            if isinstance(each["value"], bytes):
+                if each["contentType"] == "application/json":
+                    return "JSON"
+                if each["contentType"].startswith("text"):
+                    return "UTF-8"
+        return ""
 
     def _how_it_ended(self, end: dict[str, Any]) -> str:
         status, doing = end["status"], "loading" if self.is_load else "answering"
@@ -108,7 +125,7 @@ def find(app: Settings, request: str | None = None) -> Failure:
     """
     found = [each for each in everything(app) if request is None or request in each.requests]
     if not found:
-        what = f"request {request} as one that failed" if request else "a failure"
+        what = f"request {escape(request)} as one that failed" if request else "a failure"
         raise Fault(f"no worker tells of {what}", "see `make logs`")
     return found[-1]
 
@@ -136,13 +153,37 @@ def of_replies(
         failure = told.get(reply.request_id or "")
         if failure is None and reply in untold and nameless:
             failure = nameless[0]
-        found[reply] = failure.cause if failure else cause.named(reply.words)
+        said = _of_jvm(app, since) if reply in untold else ""
+        found[reply] = failure.cause if failure else cause.named(said or reply.words)
     return found
+
+
+def _of_jvm(app: Settings, since: float) -> str:
+    """Why the JVM has given a worker up that says nothing itself."""
+    exceptions = [
+        message
+        for record in server_log.records(app)
+        if record.is_error and record.thread.startswith("W-") and record.time >= since
+        for message in record.messages[1:2]
+    ]
+    return exceptions[0] if exceptions else ""
 
 
 def _is_grave(reply: client.Failure) -> bool:
     """Whether the fault was on the server's side of it."""
     return reply.status is None or reply.status >= 500
+
+
+def ends(app: Settings, version: str | None, since: float) -> list[Failure]:
+    """The forked workers of a version that have ended since then, in place of an answer."""
+    return [
+        each
+        for each in recorded(app)
+        if each.version == version
+        and each.time >= since
+        and not each.is_load
+        and each.answer is None
+    ]
 
 
 def by_cause(app: Settings, failed: Mapping[str, client.Failure], since: float) -> str:
@@ -155,10 +196,12 @@ def by_cause(app: Settings, failed: Mapping[str, client.Failure], since: float) 
     causes = of_replies(app, list(failed.values()), since)
     groups: dict[str, list[str]] = {}
     for sample, reply in failed.items():
-        groups.setdefault(str(causes[reply]), []).append(sample)
-    return "\n".join(
-        f"{text}\n  samples: {report.some(ids, SHOWN_IDS)}" for text, ids in groups.items()
-    )
+        groups.setdefault(causes[reply].kind, []).append(sample)
+    told = [
+        f"{causes[failed[ids[0]]]}\n  samples: {report.some(ids, SHOWN_IDS)}"
+        for ids in groups.values()
+    ]
+    return "\n".join([f"{len(told)} causes", *told] if len(told) > 1 else told)
 
 
 def why(app: Settings, version: str | None, since: float) -> Cause:
@@ -177,7 +220,8 @@ def why(app: Settings, version: str | None, since: float) -> Cause:
                 for record in _records(app)
                 if record["model"] == f"{app.name}_{version}" and _seconds(record) >= since
             ]
-            return cause.named("\n".join(said[-LAST_WORDS:]) or "no worker said why")
+            words = "\n".join(said[-LAST_WORDS:]) or "no worker said why"
+            return cause.named(_of_jvm(app, since) or words)
         time.sleep(POLL_SECONDS)
 
 
@@ -192,8 +236,12 @@ def everything(app: Settings) -> list[Failure]:
     """All failures that are known, the last one last."""
     found = recorded(app)
     # What a fork has recorded is in the log too.
-    forks = {each.pid for each in found}
-    found += [each for each in logged(app) if each.pid not in forks]
+    ends = [(each.pid, each.time + each.seconds) for each in found]
+    found += [
+        each
+        for each in logged(app)
+        if not any(each.pid == pid and abs(each.time - end) < SAME_SECONDS for pid, end in ends)
+    ]
     return sorted(found, key=lambda each: each.time)
 
 
@@ -202,9 +250,10 @@ def recorded(app: Settings) -> list[Failure]:
     found = []
     for name in (recorder.FORMER, recorder.FAILURES):
         for line in server_log.tail(app.run / name):
-            # The last line may be half written, or of an older toolkit.
+            # A line may be half written, or of an older toolkit.
             with contextlib.suppress(ValueError, TypeError):
-                found.append(Failure(**json.loads(line)))
+                failure = Failure(**json.loads(line))
+                found += [failure] if isinstance(failure.time, float) else []
     return found
 
 
@@ -240,7 +289,9 @@ class _Worker:
             if message.startswith("[PID]"):
                 self.pid = int(message.removeprefix("[PID]"))
             return ended
-        if not self.messages and FAILED.match(message):
+        # On stderr, Python itself says why it ends.
+        ends = record["stream"] == "err" and message.startswith("Traceback ")
+        if not self.messages and (ends or FAILED.match(message)):
             self.time = _seconds(record)
             self.messages = [message]
         elif self.messages:

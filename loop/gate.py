@@ -68,11 +68,18 @@ def ask(
         Refused: it does not answer that one.
         Unanswered: the server does not answer.
     """
+    since = time.time()
+
+    def go_on() -> None:
+        wanted()
+        # Each sample more would end another worker, or wait for its time-out.
+        if ends := failures.ends(app, version, since):
+            raise Refused(f"{app.name} {version or ''} does not live to answer", str(ends[0].cause))
+
     if loaded is not None:
         found = endpoint.find(app.app, None, None, version)
         client = Client(found.url, found.token, arguments.THREADS)
-        return loaded.judge(client, arguments.tolerance(), arguments.THREADS, "reload", wanted)
-    since = time.time()
+        return loaded.judge(client, arguments.tolerance(), arguments.THREADS, "reload", go_on)
     if failure := ready.failure(app, version):
         why = failures.of_replies(app, [failure], since)[failure]
         raise Refused(f"{app.name} {version or ''} does not answer: {failure}", str(why))

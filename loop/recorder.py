@@ -9,8 +9,8 @@ live to do so, the warm process does.
     .run/warm/doing.PID      what a worker is doing now, as such an object; empty when it waits
     .run/warm/stack.PID      where in its code it was when it crashed, or was asked
 
-Neither the handler nor the response is touched. The warm process imports this, so it needs Python's
-own library alone.
+Neither the handler nor the response is touched, and whatever goes wrong here, the worker answers.
+The warm process imports this, so it needs Python's own library alone.
 """
 
 import base64
@@ -19,37 +19,38 @@ import faulthandler
 import fcntl
 import functools
 import json
-import logging
 import os
+import re
 import select
 import signal
 import struct
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 FAILURES = "failures.jsonl"
 FORMER = "failures.1.jsonl"
-# In bytes; the inputs of the failed requests are in it.
+# In bytes: of the list, half of which is kept when it grows longer; and of a batch's inputs, which
+# are not kept if they are larger.
 LARGEST = 32 << 20
+LARGEST_INPUTS = 1 << 20
 # A worker that gets this signal writes down where it is. No library has a use for it.
 WHERE_ARE_YOU = signal.SIGRTMAX
 ANSWER_SECONDS = 0.2
 POLL_SECONDS = 0.005
-# TorchServe's shortest time-out. Sooner it kills a busy worker only because nobody wants it.
-PATIENCE_SECONDS = 1.0
-# The modules of TorchServe that log why a batch has failed, and the loggers that they use.
-SPEAKERS = {"service", "otf_message_handler"}
-LOGGERS = ("ts.service", None)
+# Unless model-config.yaml or config.properties say otherwise.
+TIMEOUT_SECONDS = 120
+TIMER_SECONDS = 0.5
 
 Row = dict[str, Any]
+Batch = list[dict[str, Any]]
 
 
 def append(run: Path, row: Row) -> None:
-    """Add a failure to the list in a run folder, whose former half is kept when it grows too long.
+    """Add a failure to the list in a run folder.
 
     Raises:
         OSError: there is no room.
@@ -62,33 +63,46 @@ def append(run: Path, row: Row) -> None:
         # Another worker may have put it away while this one waited.
         if status.st_size > LARGEST and os.path.samestat(status, path.stat()):
             path.replace(run / FORMER)
-        file.write(json.dumps(row).encode() + b"\n")
+        # The line before may have been cut short by a full disk.
+        file.write(b"\n" + json.dumps(row).encode() + b"\n")
 
 
-def encode(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def encode(batch: Batch) -> Batch:
     """A batch, as TorchServe hands it to `Service.predict`, as JSON can hold it."""
+    return [
+        {
+            "requestId": each["requestId"].decode(),
+            "headers": [
+                {name: _plain(value) for name, value in h.items()} for h in each["headers"]
+            ],
+            "parameters": [p | {"value": _plain(p["value"])} for p in each["parameters"]],
+        }
+        for each in batch
+    ]
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, bytes | bytearray):
-            return {"bytes": base64.b64encode(value).decode()}
-        if isinstance(value, dict):
-            return {"object": {key: plain(each) for key, each in value.items()}}
-        return [plain(each) for each in value] if isinstance(value, list) else value
 
-    return [{key: plain(value) for key, value in request.items()} for request in batch]
-
-
-def decode(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def decode(batch: Batch) -> Batch:
     """The batch that `encode` was given."""
+    return [
+        {
+            "requestId": each["requestId"].encode(),
+            "headers": [
+                {name: _given(value) for name, value in h.items()} for h in each["headers"]
+            ],
+            "parameters": [p | {"value": _given(p["value"])} for p in each["parameters"]],
+        }
+        for each in batch
+    ]
 
-    def restored(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "bytes" in value:
-                return base64.b64decode(value["bytes"])
-            return {key: restored(each) for key, each in value["object"].items()}
-        return [restored(each) for each in value] if isinstance(value, list) else value
 
-    return [{key: restored(value) for key, value in request.items()} for request in batch]
+def _plain(value: Any) -> dict[str, Any]:
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": base64.b64encode(value).decode()}
+    return {"json": value}
+
+
+def _given(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["bytes"]) if "bytes" in value else value["json"]
 
 
 class Recorder:
@@ -97,17 +111,24 @@ class Recorder:
     Args:
         run: the app's run folder.
         worker: the number by which TorchServe calls this worker.
+
+    Raises:
+        OSError: there is no room.
     """
 
     def __init__(self, run: Path, worker: str) -> None:
         self._run = run
         self._worker = worker
         self._said: list[str] = []
+        self._returned: Any = None
         doing, stack = _files(run, os.getpid())
-        self._doing = os.open(doing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._stack = os.open(stack, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        self._doing, self._stack = (os.open(each, flags, 0o600) for each in (doing, stack))
         faulthandler.enable(self._stack)
         faulthandler.register(WHERE_ARE_YOU, self._stack)
+        # A child of the handler's that crashes is another matter.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.register_at_fork(after_in_child=lambda: os.dup2(nothing, self._stack))
 
     def install(self) -> None:
         """Have TorchServe's own code call this one before and after it calls the handler's."""
@@ -115,69 +136,124 @@ class Recorder:
         loader = sys.modules["ts.model_loader"].TsModelLoader
         predict, load = service.predict, loader.load
 
-        def recorded_predict(ours: Any, batch: list[dict[str, Any]]) -> Any:
-            with self._doing_this(self._of_batch(ours, batch)) as row:
+        def recorded_predict(ours: Any, batch: Batch) -> Any:
+            entry = ours._entry_point
+            ours._entry_point = functools.partial(self._enter, entry)
+            row = self._begin(lambda: self._of_batch(ours, batch, entry))
+            try:
                 reply = predict(ours, batch)
-                code, size = struct.unpack_from("!ii", reply)
-                if code != 200:
-                    self._add(row, self._said, [code, reply[8 : 8 + size].decode()])
+            except BaseException as error:
+                # The worker ends with it. SystemExit is one.
+                self._fail(row, self._said or _traceback(error))
+                raise
+            finally:
+                ours._entry_point = entry
+                self._write(None)
+            code, size = struct.unpack_from("!ii", reply)
+            if code != 200:
+                said = self._said or complaint(self._returned, len(batch))
+                self._fail(row, said, [code, reply[8 : 8 + size].decode()])
             return reply
 
         def recorded_load(ours: Any, name: str, model_dir: str, *rest: Any, **more: Any) -> Any:
-            with self._doing_this(self._row(model_dir, is_load=True)):
+            row = self._begin(lambda: self._row(model_dir, is_load=True))
+            try:
                 return load(ours, name, model_dir, *rest, **more)
+            except BaseException as error:
+                self._fail(row, _traceback(error))
+                raise
+            finally:
+                self._write(None)
 
         service.predict, loader.load = recorded_predict, recorded_load
-        for name in LOGGERS:
-            logging.getLogger(name).addFilter(self._listen)
+
+    def _enter(self, entry: Callable[..., Any], data: list[Any], context: Any) -> Any:
+        """Call the handler, and keep what there is to say if it fails."""
+        try:
+            self._returned = entry(data, context)
+        except BaseException as error:
+            self._said = _traceback(error)
+            raise
+        return self._returned
+
+    def _begin(self, describe: Callable[[], Row]) -> Row:
+        self._said = []
+        try:
+            row = describe()
+        except Exception:
+            # Of an input that nests too deeply, say. A failure is still told, but not whose.
+            row = self._row("")
+        self._write(row)
+        return row
 
     def _row(self, model_dir: str, **more: Any) -> Row:
-        row = {"time": time.time(), "version": version_in(model_dir), "model_dir": model_dir}
+        # Where TorchServe has only a link, which goes when the version goes.
+        folder = os.path.realpath(model_dir)
+        row = {"time": time.time(), "version": version_in(model_dir), "model_dir": folder}
         return row | {"worker": self._worker, "pid": os.getpid(), "requests": [], **more}
 
-    def _of_batch(self, service: Any, batch: list[dict[str, Any]]) -> Row:
-        context, entry = service.context, service._entry_point
-        code = getattr(entry, "__func__", entry).__code__
+    def _of_batch(self, service: Any, batch: Batch, entry: Any) -> Row:
+        context = service.context
         own = (context.model_yaml_config or {}).get("handler")
         kept = not isinstance(own, dict) or own.get("log_inputs", True)
+        code = getattr(getattr(entry, "__func__", entry), "__code__", None)
         return self._row(
             context.system_properties["model_dir"],
             requests=[each["requestId"].decode() for each in batch],
-            batch=encode(batch) if kept else None,
-            entry=[code.co_filename, code.co_firstlineno, code.co_name],
+            batch=encode(batch) if kept and _size(batch) <= LARGEST_INPUTS else None,
+            entry=code and [code.co_filename, code.co_firstlineno, code.co_name],
         )
 
-    @contextlib.contextmanager
-    def _doing_this(self, row: Row) -> Iterator[Row]:
-        """For as long as it takes, have it stand in the file of what is being done."""
-        self._write(row)
-        try:
-            yield row
-        except BaseException:
-            # The worker ends with it. SystemExit is one.
-            self._add(row, traceback.format_exc().splitlines())
-            raise
-        finally:
-            self._write(None)
-            self._said = []
-
     def _write(self, row: Row | None) -> None:
-        # A full disk must not keep a worker from answering.
-        with contextlib.suppress(OSError):
+        """Put down what is being done; nothing, if that is no more."""
+        with contextlib.suppress(Exception):
             os.ftruncate(self._doing, 0)
             if row is not None:
-                os.pwrite(self._doing, json.dumps(row).encode(), 0)
+                os.ftruncate(self._stack, 0)
+                os.write(self._doing, json.dumps(row).encode())
 
-    def _add(self, row: Row, messages: list[str], answer: list[Any] | None = None) -> None:
-        seconds = time.time() - row["time"]
-        with contextlib.suppress(OSError):
-            append(self._run, row | {"seconds": seconds, "messages": messages, "answer": answer})
+    def _fail(self, row: Row, messages: list[str], answer: list[Any] | None = None) -> None:
+        with contextlib.suppress(Exception):
+            seconds = time.time() - row["time"]
+            row |= {"seconds": seconds, "messages": messages, "answer": answer}
+            append(self._run, row)
 
-    def _listen(self, record: logging.LogRecord) -> bool:
-        """Remember what TorchServe says of a failure; the log gets it as ever."""
-        if record.levelno >= logging.WARNING and record.module in SPEAKERS:
-            self._said += logging.Formatter().format(record).splitlines()
-        return True
+
+def complaint(returned: Any, number: int) -> list[str]:
+    """What TorchServe says of what a handler has returned, if it cannot be sent.
+
+    Args:
+        number: of the requests in the batch.
+    """
+    if not isinstance(returned, list):
+        return [f"Invalid return type: {type(returned)}."]
+    if len(returned) != number:
+        return [f"number of batch response mismatched, expect: {number}, got: {len(returned)}."]
+    for each in returned:
+        try:
+            json.dumps(None if isinstance(each, bytes | bytearray) else each)
+        except TypeError as error:
+            return [f"TypeError: {error}"]
+        except ValueError:
+            continue
+    return []
+
+
+def _traceback(error: BaseException) -> list[str]:
+    """A traceback, less the frame that is ours."""
+    own = error.__traceback__
+    text = "".join(traceback.format_exception(type(error), error, own and own.tb_next))
+    return text.splitlines()
+
+
+def _size(batch: Batch) -> int:
+    """The inputs of a batch in bytes, as HTTP tells it."""
+    return sum(
+        int(header["value"])
+        for request in batch
+        for header in request["headers"]
+        if bytes(header["name"]).lower() == b"content-length"
+    )
 
 
 @functools.cache
@@ -236,12 +312,26 @@ def close(run: Path, pid: int, status: int) -> None:
             row = json.loads(written)
             messages = stack.read_text(encoding="utf-8", errors="replace").splitlines()
             seconds = time.time() - row["time"]
-            # One that was asked, see `ask`, was not ending by itself.
+            # One that was asked, see `ask`, was not ending by itself; and it is no failure if
+            # TorchServe was told to end it, by a stop or a newer version, before its time-out.
             killed = status == -signal.SIGKILL and bool(messages)
-            if not killed or seconds > PATIENCE_SECONDS:
+            if not killed or seconds > timeout(run, row) - TIMER_SECONDS:
                 end = {"status": status, "killed": killed}
                 append(run, row | {"seconds": seconds, "messages": messages, "end": end})
     forget(run, pid)
+
+
+def timeout(run: Path, row: Row) -> float:
+    """After how many seconds TorchServe gives up what a worker does."""
+    kind = "startup" if row.get("is_load") else "response"
+    config = Path(row["model_dir"], "model-config.yaml")
+    # A model-config.yaml that does not say it overrules config.properties too.
+    file, key = (config, f"{kind}Timeout:")
+    if not config.exists():
+        file, key = (run / "config.properties", f"default_{kind}_timeout=")
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    found = re.search(rf"^{key}\s*(\d+)", text, re.MULTILINE)
+    return float(found[1]) if found else TIMEOUT_SECONDS
 
 
 def forget(run: Path, pid: int) -> None:

@@ -157,12 +157,11 @@ def main() -> int:
     settings.link_run_folder(app)
     exit_on_signals()
     with lock.held(app, "reload"):
-        if why := needs_redeploy(app):
-            print(f"reload: {why}: it takes a redeploy", file=sys.stderr, flush=True)
-            return NEEDS_REDEPLOY
-        started = settings.as_started(app)
         try:
-            reload(started, kind)
+            if why := needs_redeploy(app):
+                print(f"reload: {why}: it takes a redeploy", file=sys.stderr, flush=True)
+                return NEEDS_REDEPLOY
+            reload(settings.as_started(app), kind)
         except (Fault, OSError) as fault:
             return refusal("reload", fault)
     return 0

@@ -1,5 +1,6 @@
 """Is the server up, what does it serve, and is that what lies in the tree."""
 
+import contextlib
 import os
 import re
 import time
@@ -23,7 +24,6 @@ def main() -> int:
         print(f"server     not running{_vanished(app)}")
         print(f"warm       {warm.describe(app)}")
         print(f"tree       {_tree(app, None)}")
-        print_failure(app, since=0.0)
         return Unanswered.exit_code
     up = time.time() - process.create_time()
     print(f"server     running, pid {process.pid}, up {_duration(up)}")
@@ -40,16 +40,20 @@ def main() -> int:
     for described in management.versions():
         print(f"version    {_version(described, found)}")
     print(f"serving    {_tree(app, found.live)}")
-    print_failure(app, since=process.create_time())
+    print_failure(app, found.live, process.create_time())
     return 0
 
 
-def print_failure(app: Settings, since: float) -> None:
-    """Print what failed last, if something has since then."""
-    if failed := [each for each in failures.everything(app) if each.time >= since]:
-        clock = time.strftime("%H:%M:%S", time.localtime(failed[-1].time))
-        where = f" at {failed[-1].cause.frame}" if failed[-1].cause.frame else ""
-        print(f"failed     {clock} {failed[-1].cause.what}{where} (`make why`)")
+def print_failure(app: Settings, live: str, since: float) -> None:
+    """Print what failed last of the live version, or of the tree's, since the server began."""
+    with contextlib.suppress(Fault):
+        versions = {live, package.contents(app).version}
+        known = [each for each in failures.everything(app) if each.time >= since]
+        if failed := [each for each in known if each.version in versions]:
+            clock = time.strftime("%H:%M:%S", time.localtime(failed[-1].time))
+            what = str(failed[-1].cause).split("\n")[0]
+            where = f", {failed[-1].cause.frame.place}" if failed[-1].cause.frame else ""
+            print(f"failed     {failed[-1].version} at {clock}: {what}{where}: `make why`")
 
 
 def _vanished(app: Settings) -> str:

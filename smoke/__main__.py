@@ -14,8 +14,19 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from smoke import arguments, atomic, fault, golden, jsonl, junit, report, suite, terminal
-from smoke.client import Client
+from smoke import (
+    arguments,
+    atomic,
+    fault,
+    golden,
+    jsonl,
+    junit,
+    report,
+    suite,
+    terminal,
+    unanswered,
+)
+from smoke.client import Client, Failure
 from smoke.compare import Comparison, Verdict, orphans
 from smoke.suite import Suite
 
@@ -27,7 +38,7 @@ def run(given: Namespace) -> int:
         0 if every sample's answer is the same as its golden, else 1.
     """
     loaded, client = _prepare(given)
-    start = time.perf_counter()
+    began, start = time.time(), time.perf_counter()
     comparisons = loaded.judge(client, given.tolerance, given.threads, "smoke")
     seconds = time.perf_counter() - start
 
@@ -36,6 +47,10 @@ def run(given: Namespace) -> int:
     atomic.write(
         given.junit or folder / "junit.xml", junit.document(comparisons, client.url, seconds)
     )
+
+    replies = {each.sample.id: each.reply for each in comparisons}
+    failed = {sample: each for sample, each in replies.items() if isinstance(each, Failure)}
+    unanswered.leave(client.url, began, failed)
 
     _print_differences(comparisons)
     print(

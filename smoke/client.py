@@ -1,6 +1,7 @@
 """One model behind HTTP: a sample goes in, its answer or its failure comes out."""
 
 import json
+import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -146,6 +147,8 @@ def _reply(response: requests.Response) -> Reply:
     except ValueError:
         return _failure(response, f"not JSON: {_words(response)}")
     answers = content if isinstance(content, list) else [content]
+    if score := next(filter(_is_not_finite, answers), None):
+        return _failure(response, f"the score is {score['score']}, no finite number")
     if not answers or not all(_is_answer(each) for each in answers):
         return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
     best = max(answers, key=lambda each: each["score"])
@@ -158,6 +161,11 @@ def _is_answer(value: object) -> bool:
         and jsonl.TEXT.fits(value.get("label"))
         and jsonl.NUMBER.fits(value.get("score"))
     )
+
+
+def _is_not_finite(value: object) -> bool:
+    score = value.get("score") if isinstance(value, dict) else None
+    return isinstance(score, float) and not math.isfinite(score)
 
 
 def _failure(response: requests.Response, message: str) -> Failure:

@@ -1,10 +1,12 @@
 """Ask a served model about one text, and print its answer as JSON."""
 
 import sys
+import time
 from argparse import Namespace
 
-from smoke import arguments, fault, question
+from smoke import arguments, fault, question, unanswered
 from smoke.client import Client, Failure
+from smoke.terminal import escape
 
 
 def predict(given: Namespace) -> int:
@@ -15,9 +17,11 @@ def predict(given: Namespace) -> int:
     """
     asked = question.of(given)
     found = arguments.find(given)
+    began = time.time()
     response = Client(found.url, found.token).post(asked.body, asked.content_type)
     if isinstance(response, Failure):
-        print(f"predict: {response}", file=sys.stderr)
+        print(f"predict: {escape(str(response))}", file=sys.stderr)
+        unanswered.leave(found.url, began, {"": response})
         return 1
     sys.stdout.write(question.shown(response.content))
     return 0

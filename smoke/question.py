@@ -23,7 +23,7 @@ class Question:
 
 def add_to(made: ArgumentParser) -> None:
     """Add the ways to give a text."""
-    source = made.add_mutually_exclusive_group(required=True)
+    source = made.add_mutually_exclusive_group()
     source.add_argument("text", nargs="?", help="the text itself; - reads stdin; -- before a dash")
     source.add_argument(
         "-f",
@@ -43,6 +43,8 @@ def of(given: Namespace) -> Question:
     Raises:
         Fault: the file cannot be read, or what is in it cannot be sent with --top-k.
     """
+    if given.text is None and given.file is None:
+        raise Fault("there is no text", 'give it as "text", -f FILE, or - for stdin')
     question = _given(given)
     return question if given.top_k is None else _with_top_k(question, given.top_k)
 

@@ -47,7 +47,7 @@ RuntimeError: cannot tokenize
 """
     found = cause.of(lines(chain))
     assert found.what == "ValueError: no text"
-    assert found.then == "RuntimeError: cannot tokenize"
+    assert found.then.startswith("RuntimeError: cannot tokenize\n    handler.py:70 in handle: ")
 
 
 def test_torchserves_own_search_for_a_handler_is_not_told() -> None:
@@ -130,5 +130,57 @@ def test_the_one_line_that_may_end_the_process_is_found(
 ) -> None:
     handler = tmp_path / "handler.py"
     handler.write_text(source, encoding="utf-8")
-    found = cause.call(handler, "_exit")
+    found = cause.call(handler, "os._exit")
     assert (found and found.line) == line
+
+
+def test_what_failed_while_another_was_handled_is_told_with_its_line() -> None:
+    chain = f"""{TRACEBACK}
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "{FOLDER}/handler.py", line 70, in handle
+    self.slowly(row)
+RuntimeError: The size of tensor a (60) must match the size of tensor b (24)
+"""
+    found = cause.of(lines(chain))
+    assert found.what == "ValueError: no text"
+    assert "handler.py:70 in handle: self.slowly(row)" in found.then
+    assert "truncation=True" in found.cure
+
+
+def test_of_a_group_of_exceptions_the_first_is_told() -> None:
+    group = f"""\
+  + Exception Group Traceback (most recent call last):
+  |   File "{FOLDER}/handler.py", line 9, in handle
+  |     asyncio.run(all())
+  | ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "{FOLDER}/handler.py", line 5, in one
+    |     first()
+    | KeyError: 'x'
+    +---------------- 2 ----------------
+    | Traceback (most recent call last):
+    |   File "{FOLDER}/handler.py", line 6, in two
+    | KeyError: 'y'
+    +------------------------------------
+"""
+    assert str(cause.of(lines(group))) == "KeyError: 'x'\n  handler.py:5 in one: first()"
+
+
+def test_of_an_endless_recursion_the_line_is_told_that_comes_again() -> None:
+    frame = f'  File "{FOLDER}/handler.py", line {{}}, in again\n    {{}}\n'
+    text = "Traceback (most recent call last):\n" + frame.format(3, "self.again()") * 3
+    text += frame.format(9, "print()") + "RecursionError: maximum recursion depth exceeded\n"
+    assert "handler.py:3 in again: self.again()" in str(cause.of(lines(text)))
+
+
+def test_control_characters_of_a_request_do_not_reach_the_terminal() -> None:
+    assert "\x1b" not in str(cause.of([*lines(TRACEBACK)[:-1], "ValueError: \x1b[31m"]))
+
+
+def test_causes_that_differ_in_numbers_alone_are_one() -> None:
+    one, two = (cause.named(f"mat1 and mat2: {n}x3, after {n}.5 s") for n in (4, 17))
+    assert one.kind == two.kind
+    assert one.kind != cause.named("mat1").kind

@@ -68,8 +68,13 @@ def test_the_logs_of_two_workers_are_told_apart(app: Settings) -> None:
 
 def test_what_a_fork_has_recorded_is_not_told_again_from_the_log(app: Settings) -> None:
     (app.logs / "model_log.log").write_text(LOG, encoding="utf-8")
-    recorder.append(app.run, row(requests=["a"], messages=["KeyError: 'two'"]))
-    assert [each.pid for each in failures.everything(app)] == [42, 41]
+    both = failures.everything(app)
+    recorded = row(requests=["a"], messages=["KeyError: 'two'"], time=both[1].time - 0.2)
+    recorder.append(app.run, recorded)
+    assert [each.requests for each in failures.everything(app)] == [["a"], []]
+    # The same process number, on another day.
+    recorder.append(app.run, row(requests=["b"], messages=["KeyError: 'two'"], pid=42))
+    assert len(failures.everything(app)) == 3
 
 
 def test_each_request_has_its_own_cause_and_samples_are_grouped_by_it(app: Settings) -> None:
@@ -139,15 +144,15 @@ def test_an_input_comes_back_as_it_was() -> None:
 def test_a_worker_that_does_not_live_to_tell_is_told_of(
     app: Settings, monkeypatch: pytest.MonkeyPatch, ending: str, told: str
 ) -> None:
-    monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "TIMEOUT_SECONDS", 0.0)
     code = f"""\
 import os, sys, time
 from pathlib import Path
 from loop.recorder import Recorder
 made = Recorder(Path({str(app.run)!r}), "9000")
-with made._doing_this(made._row("/m", requests=["a"])):
-    print("at it", flush=True)
-    {ending}
+made._begin(lambda: made._row("/m", requests=["a"]))
+print("at it", flush=True)
+{ending}
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -166,7 +171,9 @@ with made._doing_this(made._row("/m", requests=["a"])):
 
 
 def test_a_worker_that_was_retired_at_its_work_is_no_failure(app: Settings) -> None:
-    (app.run / "warm" / "doing.7").write_text(json.dumps(row()), encoding="utf-8")
+    (app.run / "warm" / "doing.7").write_text(
+        json.dumps(row(model_dir=str(app.app))), encoding="utf-8"
+    )
     (app.run / "warm" / "stack.7").write_text('File "x", line 1 in f', encoding="utf-8")
     recorder.close(app.run, 7, -signal.SIGKILL)
     assert failures.recorded(app) == []

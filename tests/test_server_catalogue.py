@@ -32,6 +32,7 @@ ANSWERING = {
     "foreign token": ("tokenizer of another model", "self.model(torch.tensor([[99999]]))"),
     "gradient": ("tensor that requires grad", "self.model(torch.tensor([[1]])).logits.numpy()"),
     "GPU": ("GPU asked for in code, and absent", "self.model.to('cuda')"),
+    "recursion": ("endless recursion", "self.answer(body)"),
     "field": ("no such field in the request", "{}['data']"),
     "hub": (
         "model from the hub, without a network",
@@ -50,9 +51,15 @@ ANSWERING = {
 # What handle returns in place of its answers.
 RETURNING = {
     "None": ("nothing returned", "None"),
+    "later": ("coroutine returned", "self.later()"),
     "no list": ("no list returned", "{'label': 'good'}"),
     "too many": ("wrong number of results", "[{}] * 3"),
     "array": ("a result that is not serialisable", "[torch.tensor(0.5).numpy()]"),
+}
+# Answers that TorchServe passes on as they are.
+ANSWERS = {
+    "None for a row": "[None]",
+    "no finite score": "[{'label': 'good', 'score': float('nan')}]",
 }
 # What goes wrong while the handler is imported or initialised.
 LOADING = {
@@ -72,16 +79,19 @@ LOADING = {
         "torch.load(BROKEN / 'pointer.bin', weights_only=False)",
     ),
     "module": ("missing module", "import nope.sub"),
+    "moved": ("missing part of a package", "import transformers.modeling_bert"),
     "name": ("missing name in a module", "from transformers import AdamW"),
     "exit": ("sys.exit", "sys.exit(3)"),
     "process exit": ("sys.exit", "os._exit(3)"),
     "crash": ("crash", "ctypes.string_at(0)"),
     "hang": ("time-out while loading", "time.sleep(60)"),
 }
+FUNCTION = "def handle(data, context):\n    return [row for row in data]"
 # What the handler's last line does to it, behind the back of the checks before a deploy.
 SHAPES = {
     "no handler class": "globals().pop('Handler')",
     "several handler classes": "Other = type('Other', (), {})",
+    "a function handle that is called to load": FUNCTION,
     "handler class without handle": "del Handler.handle",
     "handler class without initialize": "del Handler.initialize",
 }
@@ -105,10 +115,11 @@ def failing(served: TinyApp) -> TinyApp:
     returning = {name: value for name, (_, value) in RETURNING.items()}
     returns = "".join(
         f"        if {name!r} in str(data[0]['body']):\n            return {value}\n"
-        for name, value in (returning | {"an empty answer": "[None]"}).items()
+        for name, value in (ANSWERS | returning).items()
     )
     unpadded = "    def unpadded(self):\n        tokenizer = deepcopy(self.tokenizer)\n"
     unpadded += "        tokenizer.pad_token = None\n        return tokenizer\n\n"
+    unpadded += "    async def later(self):\n        return []\n\n"
     served.write("handler.py", imports(served) + HANDLER)
     served.replace('        print("asked about", text)\n', answers)
     served.replace("        return [self.answer", f"{returns}        return [self.answer")
@@ -256,17 +267,24 @@ def test_what_our_own_handler_refuses_to_load(tmp_path: Path) -> None:
         assert known.fault == row
 
 
-def test_an_answer_that_is_none(failing: TinyApp) -> None:
-    failing.write("smoke/samples.jsonl", '{"id": "a", "text": "an empty answer"}\n')
+@pytest.mark.parametrize("row", ANSWERS)
+def test_an_answer_that_is_none(failing: TinyApp, row: str) -> None:
+    sample = {"id": "a", "text": row}
+    failing.write("smoke/samples.jsonl", json.dumps(sample) + "\n")
     code, out, _ = failing.run("smoke")
     assert code == 1
-    assert cure("None for a row") in out
+    assert cure(row) in out
 
 
 def test_workers_that_are_not_forked_tell_by_the_log(failing: TinyApp) -> None:
     try:
         failing.run("stop")
-        code, out, err = failing.run("start", WARM="0")
+        code, _, err = failing.run("redeploy", WARM="0")
+        assert code == 4
+        # It takes longer than two seconds to import all that a worker needs.
+        assert cure("time-out of a worker that was not forked") in err
+        failing.write("model-config.yaml", "responseTimeout: 2\nstartupTimeout: 60\n")
+        code, out, err = failing.run("redeploy", WARM="0")
         assert code == 0, out + err
         row, line = ANSWERING["field"]
         code, _, err = failing.run("predict", "field")
@@ -277,7 +295,7 @@ def test_workers_that_are_not_forked_tell_by_the_log(failing: TinyApp) -> None:
         assert cure("worker died") in err
     finally:
         failing.run("stop")
-        failing.run("start")
+        failing.run("redeploy")
 
 
 # What cannot be had here is known by its words.
@@ -347,7 +365,7 @@ def environment_with(folder: Path, java_home: Path) -> Path:
 
 def test_every_row_of_the_catalogue_is_provoked() -> None:
     provoked = {row for row, _ in (*ANSWERING.values(), *RETURNING.values(), *LOADING.values())}
-    provoked |= SHAPES.keys() | ELSEWHERE.keys() | JAVAS.keys()
+    provoked |= SHAPES.keys() | ANSWERS.keys() | ELSEWHERE.keys() | JAVAS.keys()
     source = Path(__file__).read_text(encoding="utf-8")
     missing = [
         entry.fault

@@ -74,5 +74,5 @@ def test_smoke_groups_what_failed_by_its_cause(failing: TinyApp) -> None:
     assert code == 1
     assert out.count("KeyError: 'nope'") == 1
     assert re.search(r"KeyError: 'nope'\n  handler\.py:16 .*\n  samples: (s1, s3|s3, s1)\n", out)
-    then = r"  then RuntimeError: cannot count\n"
+    then = r"  then RuntimeError: cannot count\n    handler.py:21 in answer: .*\n"
     assert re.search(rf"ValueError: .*\n  handler\.py:19 .*\n{then}  samples: s2\n", out)

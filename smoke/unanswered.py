@@ -1,0 +1,43 @@
+"""Word of what was not answered, for a caller who knows more than a URL and can say why.
+
+The commands in bin/ name a file in UNANSWERED, and give it to `loop.explain`.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from smoke.client import Failure
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """What was asked in vain.
+
+    Attributes:
+        url: the model that was asked.
+        since: when the first of it was asked, in seconds since the epoch.
+        failed: what came in place of an answer, by the samples' ids.
+    """
+
+    url: str
+    since: float
+    failed: dict[str, Failure]
+
+
+def leave(url: str, since: float, failed: Mapping[str, Failure]) -> None:
+    """Leave word, if somebody wants it."""
+    if name := os.environ.get("UNANSWERED"):
+        word = Unanswered(url, since, dict(failed))
+        Path(name).write_text(json.dumps(asdict(word)), encoding="utf-8")
+
+
+def read(path: Path) -> Unanswered | None:
+    """What was left; None if nothing was."""
+    if not (text := path.read_text(encoding="utf-8")):
+        return None
+    word = json.loads(text)
+    failed = {sample: Failure(**failure) for sample, failure in word["failed"].items()}
+    return Unanswered(word["url"], word["since"], failed)
