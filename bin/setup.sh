@@ -62,6 +62,8 @@ all_done() {
 }
 if all_done "$@"; then exit 0; fi
 
+[[ -d $(dirname "$VENV") ]] || die 2 "there is no folder for $VENV: make it, or correct VENV="
+
 # One set-up of an environment at a time; bash holds what this Python locks.
 exec 8>"$VENV.lock"
 "${PYTHON:-python3}" -c 'import fcntl; fcntl.flock(8, fcntl.LOCK_EX)'

@@ -231,7 +231,9 @@ def complaint(returned: Any, number: int) -> list[str]:
         return [f"number of batch response mismatched, expect: {number}, got: {len(returned)}."]
     for each in returned:
         try:
-            json.dumps(None if isinstance(each, bytes | bytearray) else each)
+            # These TorchServe sends as they are.
+            is_sent = isinstance(each, bytes | bytearray) or type(each).__module__ == "torch"
+            json.dumps(None if is_sent else each)
         except TypeError as error:
             return [f"TypeError: {error}"]
         except ValueError:
@@ -315,16 +317,20 @@ def close(run: Path, pid: int, status: int) -> None:
             # One that was asked, see `ask`, was not ending by itself; and it is no failure if
             # TorchServe was told to end it, by a stop or a newer version, before its time-out.
             killed = status == -signal.SIGKILL and bool(messages)
-            if not killed or seconds > timeout(run, row) - TIMER_SECONDS:
+            kind = "startup" if row.get("is_load") else "response"
+            if not killed or seconds > timeout(run, kind, row["model_dir"]) - TIMER_SECONDS:
                 end = {"status": status, "killed": killed}
                 append(run, row | {"seconds": seconds, "messages": messages, "end": end})
     forget(run, pid)
 
 
-def timeout(run: Path, row: Row) -> float:
-    """After how many seconds TorchServe gives up what a worker does."""
-    kind = "startup" if row.get("is_load") else "response"
-    config = Path(row["model_dir"], "model-config.yaml")
+def timeout(run: Path, kind: str, model_dir: str) -> float:
+    """After how many seconds TorchServe gives up what a worker does.
+
+    Args:
+        kind: of it, "startup" for a load, "response" for an answer.
+    """
+    config = Path(model_dir, "model-config.yaml")
     # A model-config.yaml that does not say it overrules config.properties too.
     file, key = (config, f"{kind}Timeout:")
     if not config.exists():

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import psutil
 
@@ -85,14 +86,19 @@ def _is_server(process: psutil.Process, app: Settings) -> bool:
 
 def family(app: Settings) -> list[psutil.Process]:
     """The JVM, its workers, and whatever they started: all that inherited this app's TEMP."""
-    return [process for process in psutil.process_iter() if _is_family(process, app)]
+    return heirs(app.tmp)
 
 
-def _is_family(process: psutil.Process, app: Settings) -> bool:
+def heirs(temp: Path) -> list[psutil.Process]:
+    """All that inherited this folder as their TEMP."""
+    return [process for process in psutil.process_iter() if _is_heir(process, temp)]
+
+
+def _is_heir(process: psutil.Process, temp: Path) -> bool:
     try:
         return (
             process.uids().real == os.getuid()
-            and process.environ().get("TEMP") == str(app.tmp)
+            and process.environ().get("TEMP") == str(temp)
             and process.pid != os.getpid()
             and is_alive(process)
         )

@@ -10,7 +10,9 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -23,15 +25,21 @@ from typing import Any
 
 import psutil
 
-from loop import gpu, launch, process, server, settings, warm
+from loop import gpu, launch, recorder, server, settings, warm
 from loop.cause import Cause
 from loop.failures import Failure
+from loop.process import outlast, users_environment
 from loop.settings import Settings
 from smoke import question
+from smoke.terminal import escape
 
 WORKER = Path(__file__).with_name("solo_worker.py")
-# What tells of the user's terminal, which is not the one that the server was started in.
-OF_THE_TERMINAL = ("COLUMNS", "LINES", "TERM")
+# The names of folders in .run/solo: the pid of the command, and what tempfile makes of it.
+SCRATCH = re.compile(r"(?P<pid>[0-9]{1,9})-[a-z0-9_]{8}")
+# What ends a process that has not failed.
+FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+END_SECONDS = 5.0
+KINDS = ("startup", "response")
 
 Batch = list[dict[str, Any]]
 
@@ -53,7 +61,7 @@ class Answer:
     raised: bool
 
     def __str__(self) -> str:
-        words = question.words(self.body)
+        words = escape(question.words(self.body))
         said = words if self.status is None else f"{self.status} {words}".rstrip()
         return ": ".join(str(each) for each in (said, self.cause) if each)
 
@@ -86,10 +94,21 @@ def ask(app: Settings, model: Path, asked: Batch | bytes, request: str, debug: b
         request: the id of the request whose answer is wanted.
         debug: stand in the failing frame, if there is one, in this terminal.
     """
+    running = server.find(app)
+    properties = (settings.as_started(app) if running else app).properties
     with scratch(app) as folder, _terminal_kept():
-        job = {"asked": asked, "debug": debug, **_of_frontend(app, model)}
+        job = {"asked": asked, "debug": debug, **_of_frontend(app, model, properties)}
+        job |= {f"{kind}_seconds": recorder.timeout(app.run, kind, str(model)) for kind in KINDS}
         (folder / "job").write_bytes(pickle.dumps(job))
-        status = _run(app, model, folder, debug)
+        (folder / "stack").touch()
+        environment = {
+            **_environment(app, running, model),
+            # By the server's own, its family is told, which ends with it; by this one, what the
+            # handler has started.
+            "TEMP": str(folder),
+            "TS_DECODE_INPUT_REQUEST": properties.get("decode_input_request", "true"),
+        }
+        status = _run(app, model, folder, environment, debug)
         failure = Failure(0.0, "", "", 0, [request], [], model_dir=str(model))
         try:
             result = pickle.loads((folder / "result").read_bytes())  # noqa: S301 - our own worker's
@@ -101,8 +120,18 @@ def ask(app: Settings, model: Path, asked: Batch | bytes, request: str, debug: b
 def _of_end(failure: Failure, status: int, folder: Path) -> Cause:
     """Why there is no result."""
     stack = (folder / "stack").read_text(encoding="utf-8", errors="replace").splitlines()
-    end, is_load = {"status": status, "killed": False}, not (folder / "loaded").exists()
-    return replace(failure, messages=stack, end=end, is_load=is_load).cause
+    late = "".join(stack[:1]).startswith("Timeout (")
+    end = {"status": -signal.SIGKILL if late else status, "killed": late}
+    is_load = not (folder / "loaded").exists()
+    found = replace(failure, messages=stack, end=end, is_load=is_load).cause
+    doing = "loading" if is_load else "answering"
+    if late:
+        return replace(found, what=f"it was still {doing} when TorchServe would have ended it")
+    if -status not in FROM_OUTSIDE:
+        return found
+    what = f"the process was ended from outside while {doing}: {signal.strsignal(-status)}"
+    cure = "run it again, if that was you or `make stop`; else see in `dmesg` for lack of memory"
+    return replace(found, what=what, cure=cure)
 
 
 @contextlib.contextmanager
@@ -111,8 +140,10 @@ def scratch(app: Settings) -> Iterator[Path]:
     parent = app.link / "solo"
     parent.mkdir(mode=0o700, exist_ok=True)
     for each in parent.iterdir():
-        # Of a command that was killed.
-        if not psutil.pid_exists(int(each.name.partition("-")[0])):
+        name = SCRATCH.fullmatch(each.name)
+        if name and not psutil.pid_exists(int(name["pid"])):
+            # Of a command that was killed.
+            _end_heirs(each)
             shutil.rmtree(each, ignore_errors=True)
     prefix = f"{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as made:
@@ -122,22 +153,22 @@ def scratch(app: Settings) -> Iterator[Path]:
 @contextlib.contextmanager
 def _terminal_kept() -> Iterator[None]:
     """Leave the terminal as it was: a debugger that is killed at its prompt does not."""
-    try:
-        before = termios.tcgetattr(sys.stdin)
-    except (termios.error, ValueError, OSError):
-        yield
-        return
+    before = termios.tcgetattr(0) if os.isatty(0) else None
     try:
         yield
     finally:
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        if before:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
-def _of_frontend(app: Settings, model: Path) -> dict[str, Any]:
-    """What the frontend tells a worker about a model."""
+def _of_frontend(app: Settings, model: Path, properties: Mapping[str, str]) -> dict[str, Any]:
+    """What the frontend tells a worker about a model.
+
+    Args:
+        properties: those of the server that runs, else the user's own.
+    """
     manifest = json.loads((model / "MAR-INF" / "MANIFEST.json").read_text(encoding="utf-8"))
-    properties = _properties(app)
     metrics = properties.get("metrics_config")
     number = properties.get("number_of_gpu")
     return {
@@ -146,22 +177,23 @@ def _of_frontend(app: Settings, model: Path) -> dict[str, Any]:
         "handler": manifest["model"]["handler"],
         "config": manifest["model"].get("configFile"),
         "envelope": properties.get("service_envelope"),
-        "limit_max_image_pixels": properties.get("limit_max_image_pixels", "true") == "true",
         "metrics": str(app.app / metrics) if metrics else None,
         "gpus": gpu.resolve(gpu.requested()).number if number is None else int(number),
     }
 
 
-def _properties(app: Settings) -> Mapping[str, str]:
-    """Those of the server that runs, else the user's own."""
-    return (settings.as_started(app) if server.find(app) else app).properties
+def _run(app: Settings, model: Path, folder: Path, environment: dict[str, str], debug: bool) -> int:
+    """Run the worker to its end, which is that of all that it has started.
 
+    Returns:
+        its exit code, or less than 0, the signal that it died by.
 
-def _run(app: Settings, model: Path, folder: Path, debug: bool) -> int:
-    """Run the worker to its end. Returns its exit code, or less than 0, the signal it died by."""
-    environment = _environment(app, model, folder)
+    Raises:
+        Fault: WARM= asks for nothing that is known.
+    """
+    standin = warm.standin(app, environment) if launch.warm_wanted() else None
     worker = subprocess.Popen(
-        [warm.standin(app, environment) or sys.executable, str(WORKER), str(folder)],
+        [standin or sys.executable, str(WORKER), str(folder)],
         env=environment,
         cwd=model,
         stdin=None if debug else subprocess.DEVNULL,
@@ -172,32 +204,28 @@ def _run(app: Settings, model: Path, folder: Path, debug: bool) -> int:
         # A fork of the warm process goes with its stand-in.
         worker.kill()
         worker.wait()
+        _end_heirs(folder)
 
 
-def _environment(app: Settings, model: Path, folder: Path) -> dict[str, str]:
-    """The environment of a worker."""
-    users = process.users_environment()
-    found = _servers_environment(app)
-    if found is None:
-        found = launch.environment(app, gpu.resolve(gpu.requested()))
-        found.pop("USER_PYTHONPATH", None)
-        found["PYTHONPATH"] = users.get("PYTHONPATH", "")
-    path = [found.get("PYTHONPATH", ""), str(model.resolve())]
-    return {
-        **found,
-        **{name: users[name] for name in OF_THE_TERMINAL if name in users},
-        "PYTHONPATH": ":".join(filter(None, path)),
-        # By the server's own, its family is told, which ends with it.
-        "TEMP": str(folder),
-        "TS_DECODE_INPUT_REQUEST": _properties(app).get("decode_input_request", "true"),
-    }
+def _end_heirs(temp: Path) -> None:
+    """Kill what has this folder as its TEMP, and wait until it is gone."""
+    while going := server.heirs(temp):
+        for each in going:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        if outlast(going, END_SECONDS):
+            return
 
 
-def _servers_environment(app: Settings) -> dict[str, str] | None:
-    found = server.find(app)
+def _environment(app: Settings, running: psutil.Process | None, model: Path) -> dict[str, str]:
+    """The environment of a worker: that of the server, if it runs, and the model's folder."""
+    found = launch.environment(app, gpu.resolve(gpu.requested()))
+    found.pop("USER_PYTHONPATH", None)
+    found["PYTHONPATH"] = users_environment().get("PYTHONPATH", "")
     with contextlib.suppress(psutil.Error):
-        return found.environ() if found else None
-    return None
+        found = running.environ() if running else found
+    path = [found.get("PYTHONPATH", ""), str(model.resolve())]
+    return found | {"PYTHONPATH": ":".join(filter(None, path))}
 
 
 def _read(app: Settings, result: Mapping[str, Any], failure: Failure) -> Answer:

@@ -22,22 +22,25 @@ sys.path[:] = [each for each in sys.path if each != HERE]
 
 import ctypes  # noqa: E402
 import faulthandler  # noqa: E402
+import functools  # noqa: E402
 import io  # noqa: E402
+import json  # noqa: E402
 import logging  # noqa: E402
 import pdb  # noqa: E402
 import pickle  # noqa: E402
 import signal  # noqa: E402
 import sysconfig  # noqa: E402
 import traceback  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import FrameType, SimpleNamespace, TracebackType  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
+from typing import Any, NoReturn, TextIO  # noqa: E402
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-# The modules of TorchServe that say why a batch has failed, and those that talk to the frontend.
+# The modules of TorchServe that say why a batch has failed: here the command says it.
 SPEAKERS = ("service", "otf_message_handler")
-TO_THE_FRONTEND = (*SPEAKERS, "metric_cache_yaml_impl", "caching_metric", "metrics_store")
-
+# How a reply begins that is no failure.
+OK = (200).to_bytes(4, "big")
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,6 +49,8 @@ def main() -> NoReturn:
     if sys.platform == "linux":
         # However the command ends that waits for this process, it does not stay.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A worker that somebody ends has not failed by an exception of its own.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     folder = Path(sys.argv[1])
     job = pickle.loads((folder / "job").read_bytes())  # noqa: S301 - our own, in a private folder
     stdout = os.dup(1)
@@ -54,19 +59,17 @@ def main() -> NoReturn:
     with (folder / "stack").open("w", encoding="utf-8") as stack:
         faulthandler.enable(stack)
         try:
-            worker.work()
-        except KeyboardInterrupt:
-            os._exit(130)
+            worker.work(stack)
         except BaseException as error:
             # SystemExit is one: a worker would end.
-            worker.error = error.with_traceback(without_us(error.__traceback__))
-            worker.said = traceback.format_exception(error)
+            worker.fail(error)
+        faulthandler.cancel_dump_traceback_later()
         (folder / "result.aside").write_bytes(pickle.dumps(worker.result))
         (folder / "result.aside").rename(folder / "result")
-        if job["debug"] and worker.error is not None:
+        if job["debug"] and worker.error and worker.frames:
             sys.stdout.flush()
             os.dup2(stdout, 1)
-            stand_in(first_of_the_users(worker.error))
+            stand_in(first_of_the_users(worker.error.with_traceback(worker.frames)))
         sys.stdout.flush()
         os._exit(0)
 
@@ -79,65 +82,108 @@ class SoloWorker:
         job: see `loop.solo`.
 
     Attributes:
-        said: of its failure, by TorchServe, or as the traceback of what ends a worker.
-        error: the exception that this is about.
+        error: why it has failed, if that was an exception.
+        frames: of its traceback, those that are not ours.
     """
 
     def __init__(self, folder: Path, job: dict[str, Any]) -> None:
         self._folder = folder
         self._job = job
-        self._service: Any = None
-        self._is_answering = False
+        self._entry: Any = None
+        self._returned: Any = None
+        self._said: list[str] = []
         self._replies: list[bytes] = []
-        self.said: list[str] = []
         self.error: BaseException | None = None
+        self.frames: TracebackType | None = None
 
-    def work(self) -> None:
-        """Load the model, and have it answer."""
+    def work(self, stack: TextIO) -> None:
+        """Load the model, and have it answer; end where TorchServe would, if it takes too long.
+
+        Args:
+            stack: is told where it was then.
+        """
+        give_up_after = functools.partial(faulthandler.dump_traceback_later, file=stack, exit=True)
+        if not self._job["debug"]:
+            give_up_after(self._job["startup_seconds"])
         logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
-        logging.root.handlers[0].addFilter(self._hear)
-        self._service = load(self._job)
+        logging.root.handlers[0].addFilter(is_for_the_user)
+        service = load(self._job)
+        self._entry = service._entry_point
+        service._entry_point = functools.partial(self._enter, self._entry)
         (self._folder / "loaded").touch()
+        if not self._job["debug"]:
+            give_up_after(self._job["response_seconds"])
         asked = self._job["asked"]
         batch = asked if isinstance(asked, list) else received(asked)
         # A handler that streams sends there what comes before the last of it.
-        self._service.set_cl_socket(SimpleNamespace(sendall=self._replies.append))
-        self._is_answering = True
-        reply = self._service.predict(batch)
-        self._is_answering = False
-        self._replies.append(reply)
+        sent: list[bytes] = []
+        service.set_cl_socket(SimpleNamespace(sendall=sent.append))
+        reply = service.predict(batch)
+        self._replies = [*sent, reply]
+        if self.error is None and not reply.startswith(OK):
+            self._said = complaint(self._returned, len(batch))
+
+    def fail(self, error: BaseException) -> None:
+        """Keep why it has failed: the first exception of all that come this way."""
+        if self.error is None:
+            self.error, self.frames = error, without_us(error.__traceback__)
+            self._said = traceback.format_exception(type(error), error, self.frames)
+
+    def _enter(self, entry: Callable[..., Any], data: list[Any], context: Any) -> Any:
+        """Call the handler, and keep what TorchServe only logs, if the handler lets it."""
+        try:
+            self._returned = entry(data, context)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        return self._returned
 
     @property
     def result(self) -> dict[str, Any]:
         """What came of it.
 
-        `said`, in lines; `raised`, whether there is an exception; `loaded`, whether the model is;
-        `replies`, what the frontend would get, and none if it waited in vain; `entry`, the
-        handler's function that answers: its file, line and name.
+        `said`, in lines; `raised`, whether there is a frame to stand in; `loaded`, whether the
+        model is; `replies`, what the frontend would get, and none if it waited in vain; `entry`,
+        the handler's function that answers: its file, line and name.
         """
-        function = self._service and self._service._entry_point
         # A callable object has none.
-        code = getattr(getattr(function, "__func__", function), "__code__", None)
-        entry = code and (code.co_filename, code.co_firstlineno, code.co_name)
+        code = getattr(getattr(self._entry, "__func__", self._entry), "__code__", None)
         return {
-            "said": "".join(self.said).splitlines(),
-            "raised": self.error is not None,
-            "loaded": self._service is not None,
-            "replies": [] if self._is_answering else [bytes(each) for each in self._replies],
-            "entry": entry,
+            "said": "".join(self._said).splitlines(),
+            "raised": self.frames is not None,
+            "loaded": self._entry is not None,
+            "replies": [bytes(each) for each in self._replies],
+            "entry": code and (code.co_filename, code.co_firstlineno, code.co_name),
         }
 
-    def _hear(self, record: logging.LogRecord) -> bool:
-        """Whether the user is to see a record: not what TorchServe tells its frontend."""
-        if f"{os.sep}ts{os.sep}" not in record.pathname or record.module not in TO_THE_FRONTEND:
-            return True
-        if record.levelno < logging.WARNING:
-            return False
-        if self._is_answering and record.module in SPEAKERS:
-            self.said.append(logging.Formatter().format(record) + "\n")
-            self.error = record.exc_info[1] if record.exc_info else None
-            return False
+
+def is_for_the_user(record: logging.LogRecord) -> bool:
+    """Whether to show a record: not what TorchServe tells its frontend, nor why a batch failed."""
+    import ts
+
+    if not record.pathname.startswith(ts.__path__[0]):
         return True
+    return record.levelno > logging.INFO and record.module not in SPEAKERS
+
+
+def complaint(returned: Any, number: int) -> list[str]:
+    """What TorchServe says of what a handler has returned, if it cannot be sent.
+
+    Args:
+        number: of the requests in the batch.
+    """
+    import torch
+
+    if not isinstance(returned, list):
+        return [f"Invalid return type: {type(returned)}."]
+    if len(returned) != number:
+        return [f"number of batch response mismatched, expect: {number}, got: {len(returned)}."]
+    for each in returned:
+        try:
+            json.dumps(None if isinstance(each, bytes | bytearray | torch.Tensor) else each)
+        except TypeError as error:
+            return [f"TypeError: {error}"]
+    return []
 
 
 def load(job: dict[str, Any]) -> Any:
@@ -159,8 +205,7 @@ def load(job: dict[str, Any]) -> Any:
         gpu(job["gpus"], settings),
         int(settings.get("batchSize", 1)),
         job["envelope"] or None,
-        job["limit_max_image_pixels"],
-        cache,
+        metrics_cache=cache,
     )
 
 
@@ -193,18 +238,16 @@ def without_us(frames: TracebackType | None) -> TracebackType | None:
 
 
 def first_of_the_users(error: BaseException) -> BaseException:
-    """Of a chain of exceptions the first that came through the user's own code, else the first."""
+    """Of a chain of exceptions the first that came through the user's own code, else the last."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.insert(0, link)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return next((each for each in chain if any(map(is_the_users, frames_of(each)))), chain[0])
-
-
-def frames_of(error: BaseException) -> list[FrameType]:
-    """The frames through which an exception went, the innermost last."""
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for each in chain:
+        if any(is_the_users(frame) for frame, _ in traceback.walk_tb(each.__traceback__)):
+            return each
+    return error
 
 
 def is_the_users(frame: FrameType) -> bool:
@@ -227,7 +270,9 @@ class Debugger(pdb.Pdb):
 
 def stand_in(error: BaseException) -> None:
     """Debug an exception where it was raised, until the user has seen enough."""
-    print("".join(traceback.format_exception_only(error)).strip(), flush=True)
+    said = "".join(traceback.format_exception_only(error)).strip()
+    # What a request has sent may be in it, and is not for the terminal to obey.
+    print("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in said), flush=True)
     debugger = Debugger()
     debugger.reset()
     debugger.interaction(None, error.__traceback__)

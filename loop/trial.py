@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loop import package, settings, signals, solo, stage
 from loop.checks import deploy
+from loop.checks.table import Part
 from loop.settings import Settings
 from smoke import question
 from smoke.fault import Fault, run
@@ -39,7 +40,7 @@ def main() -> int:
     settings.link_run_folder(app)
     if not given.pdb:
         # Who wants to stand in the failing frame wants it to fail.
-        deploy.refuse_bad(app, package.contents(app), "try")
+        deploy.refuse_bad(app, package.contents(app), "try", (Part.HANDLER, Part.CHECKPOINT))
     request = str(uuid.uuid4())
     with unpacked(app) as model:
         answer = solo.ask(app, model, message(asked, request), request, given.pdb)

@@ -133,7 +133,7 @@ def standin(app: Settings, environment: Mapping[str, str]) -> Path | None:
         None where there is no warm process that fits.
     """
     found = _folder(app) / "python"
-    if os.environ.get("WARM") == "0" or not os.access(found, os.X_OK):
+    if not os.access(found, os.X_OK):
         return None
     fits = _current(app, _depends_on(app, environment, MODULES), but=RIGHTS)
     return found if fits else None

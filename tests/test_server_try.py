@@ -5,13 +5,15 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import psutil
 import pytest
 
-from loop import server, warm
+from loop import server, settings, solo, warm
+from loop.process import is_alive
 from tests.tiny_app import HANDLER, ROOT, TinyApp
 
 pytestmark = pytest.mark.server
@@ -61,8 +63,11 @@ TELLING = (
                 int("x")
             except ValueError as error:
                 raise RuntimeError("cannot count") from error
+        if text.startswith("loud"):
+            raise RuntimeError(text)
         if text == "exit":
-            __import__("os")._exit(3)
+            import os
+            os._exit(3)
         if text == "crash":
             __import__("ctypes").string_at(0)
         if text == "hang":
@@ -75,6 +80,11 @@ TELLING = (
 @pytest.fixture(scope="module")
 def telling(served: TinyApp) -> TinyApp:
     return reloaded(served, TELLING)
+
+
+def forks(app: TinyApp) -> int:
+    """How often the warm process has forked."""
+    return (app.settings.run / "warm" / "log").read_text(encoding="utf-8").count(" for ")
 
 
 def reloaded(app: TinyApp, handler: str) -> TinyApp:
@@ -128,7 +138,7 @@ def question(app: TinyApp, name: str, content: bytes) -> str:
 def test_try_prints_what_predict_prints_for_a_text_a_file_and_the_best_labels(
     telling: TinyApp,
 ) -> None:
-    forks = (telling.settings.run / "warm" / "log").read_text(encoding="utf-8").count(" for ")
+    before = forks(telling)
     asked = [
         ("good food",),
         ("found: é",),
@@ -140,8 +150,7 @@ def test_try_prints_what_predict_prints_for_a_text_a_file_and_the_best_labels(
         code, out, err = telling.run("predict", *words)
         assert code == 0, err
         assert telling.run("try", *words)[:2] == (0, out)
-    after = (telling.settings.run / "warm" / "log").read_text(encoding="utf-8").count(" for ")
-    assert after == forks + len(asked), "it was not forked from the warm process"
+    assert forks(telling) == before + len(asked), "it was not forked from the warm process"
 
 
 def test_without_a_server_try_prints_the_same_and_starts_none(
@@ -175,6 +184,133 @@ def test_try_says_why_there_is_no_answer(telling: TinyApp, text: str, told: str)
     assert (code, out) == (1, "")
     assert f"asked about {text}\n" in err
     assert re.search(f"^try: .*{told}", err, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ('{}["nope"]', r"KeyError: 'nope'\n  handler\.py:\d+ in handle: "),
+        ("None", r"the handler returned None: .*\n  handler\.py:\d+ in handle: def "),
+        ("[]", r"the handler returned 0 answers for 1 request\(s\)\n  handler\.py:\d+ in handle"),
+        ("[{1}]", r"the handler returned a set in an answer.*\n  handler\.py:\d+ in handle"),
+    ],
+)
+def test_a_handler_that_silences_all_loggers_does_not_hide_why(
+    telling: TinyApp, returned: str, told: str
+) -> None:
+    silent = """import logging.config
+        logging.config.dictConfig({"version": 1})
+        self.tokenizer ="""
+    telling.write("handler.py", HANDLER.replace("self.tokenizer =", silent, 1))
+    telling.replace('[self.answer(row["body"]) for row in data]', returned)
+    code, out, err = telling.run("try", "good")
+    assert (code, out) == (1, "")
+    assert re.search(f"^try: 503 [^:]*: {told}", err, flags=re.MULTILINE), err
+    telling.write("handler.py", TELLING)
+
+
+@pytest.mark.parametrize("entry", ["functools.partial(respond)", "Caller()"])
+def test_an_entry_that_is_no_function_is_called_and_told_of(telling: TinyApp, entry: str) -> None:
+    handler = f"""\
+import functools
+
+
+def respond(data, context):
+    return None if data and "none" in str(data) else [str(row["body"]) for row in data or ()]
+
+
+class Caller:
+    def __call__(self, data, context):
+        return respond(data, context)
+
+
+handle = {entry}
+"""
+    telling.write("handler.py", handler)
+    assert telling.run("try", "good")[:2] == (0, "good\n")
+    code, _, err = telling.run("try", "none")
+    assert code == 1
+    assert "try: 503 Invalid model predict output: the handler returned None" in err
+    telling.write("handler.py", TELLING)
+
+
+@pytest.mark.parametrize("warm_or_not", ["on", "off"])
+def test_what_a_handler_starts_ends_with_it(telling: TinyApp, warm_or_not: str) -> None:
+    start = """import subprocess
+        none = subprocess.DEVNULL
+        child = subprocess.Popen(["sleep", "333"], stdout=none, stderr=none, start_new_session=True)
+        print("child", child.pid)
+        self.tokenizer ="""
+    telling.replace("self.tokenizer =", start)
+    before = forks(telling)
+    code, _, err = telling.run("try", "good", WARM=warm_or_not)
+    child = int(re.findall(r"^child (\d+)$", err, flags=re.MULTILINE)[0])
+    alive = [each for each in psutil.process_iter() if each.pid == child and is_alive(each)]
+    for each in alive:
+        each.kill()
+    assert (code, alive) == (0, [])
+    assert forks(telling) == before + (warm_or_not == "on")
+    telling.write("handler.py", TELLING)
+
+
+def test_what_a_killed_command_has_left_goes_and_what_is_not_ours_stays(tiny_app: TinyApp) -> None:
+    settings.link_run_folder(tiny_app.settings)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    folder = tiny_app.settings.link / "solo"
+    left = folder / f"{gone.pid}-abcdefgh"
+    left.mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    hangs = [sys.executable, "-c", "import time; time.sleep(333)"]
+    with subprocess.Popen(hangs, env={**os.environ, "TEMP": str(left)}) as orphan:
+        with solo.scratch(tiny_app.settings) as made:
+            found = {*folder.iterdir()}
+        was_alive = is_alive(psutil.Process(orphan.pid))
+        orphan.kill()
+    assert found == {made, folder / "notes.txt"}
+    assert not was_alive
+
+
+def test_a_process_that_was_ended_from_outside_is_told_as_such(telling: TinyApp) -> None:
+    process = telling.popen("try", "hang")
+    assert process.stderr is not None
+    assert any("asked about hang" in line for line in process.stderr)
+    workers_of_one_batch()[0].kill()
+    said = process.stderr.read()
+    assert process.wait(10) == 1
+    assert "try: the process was ended from outside while answering: Killed\n" in said
+    assert "TorchServe" not in said
+
+
+@pytest.mark.parametrize(
+    ("place", "doing"),
+    [
+        (".eval()\n", "loading"),
+        ('text = body["text"] if isinstance(body, dict) else body\n', "answering"),
+    ],
+)
+def test_a_handler_that_hangs_is_given_up_like_a_workers(
+    telling: TinyApp, place: str, doing: str
+) -> None:
+    before = (telling.folder / "handler.py").read_text(encoding="utf-8")
+    telling.replace(place, f"{place}        import time; time.sleep(60)\n")
+    telling.write("model-config.yaml", "startupTimeout: 2\nresponseTimeout: 2\n")
+    try:
+        code, out, err = telling.run("try", "good")
+        assert (code, out) == (1, "")
+        assert f"it was still {doing} when TorchServe would have ended it" in err
+        assert "import time; time.sleep(60)" in err
+    finally:
+        telling.write("handler.py", before)
+        (telling.folder / "model-config.yaml").unlink()
+
+
+def test_control_characters_of_a_request_reach_no_terminal(telling: TinyApp) -> None:
+    err = telling.run("try", "loud \x1b[31m é")[2]
+    assert "RuntimeError: loud \\x1b[31m é\n" in err
+    assert "\x1b" not in err.split("\ntry: ")[1]
+    out = debug(telling, "try", "loud \x1b[31m é", say="q\n")
+    assert out.startswith("RuntimeError: loud \\x1b[31m é\n")
 
 
 def test_try_and_pdb_where_the_model_does_not_load(telling: TinyApp) -> None:
@@ -260,6 +396,11 @@ def test_ctrl_c_and_a_polite_kill_leave_nothing_behind(
         time.sleep(0.01)
     assert workers_of_one_batch() == []
     assert list((telling.settings.run / "solo").iterdir()) == []
+
+
+def test_warm_is_on_or_off(telling: TinyApp) -> None:
+    code, _, err = telling.run("try", "good", WARM="maybe")
+    assert (code, err) == (2, "try: WARM=maybe is neither on nor off: use 1 or 0\n")
 
 
 def test_pdb_and_the_text_cannot_both_come_from_stdin(telling: TinyApp) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import sys
 import time
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from loop.package import Contents
 
 
-def refuse_bad(app: Settings, packed: "Contents", verb: str) -> None:
+def refuse_bad(
+    app: Settings, packed: "Contents", verb: str, parts: Collection[Part] = tuple(Part)
+) -> None:
     """Look at what has changed in the tree since it was looked at last.
 
     Warnings go to stderr, each once: not again until something about it changes.
@@ -27,6 +30,7 @@ def refuse_bad(app: Settings, packed: "Contents", verb: str) -> None:
     Args:
         packed: what would be packed, with the hashes by which a change is known.
         verb: what each line of the warnings begins with.
+        parts: what to look at.
 
     Raises:
         Fault: something is sure not to work. It names all there is of that, one a line.
@@ -34,7 +38,7 @@ def refuse_bad(app: Settings, packed: "Contents", verb: str) -> None:
     tree, kept = Tree(app), memory.read(app.run)
     before = copy.deepcopy(kept)
     failures: list[Finding] = []
-    for part in Part:
+    for part in parts:
         try:
             content = memory.content(part, tree, packed.hashes, kept)
         except Fault:
