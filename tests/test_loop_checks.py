@@ -525,7 +525,7 @@ def test_a_token_that_was_added_without_an_embedding_is_a_warning(tuned: Path) -
     tokenizer(tuned, {f"w{each}": each for each in range(68)}, 67, 68)
     assert look(tuned) == []
     (found,) = look(tuned, State.WARNING)
-    assert "the added token [68] has id 79, and the embedding" in found.what
+    assert "the added token [68] has id 68, and the embedding" in found.what
 
 
 def test_a_tokenizer_with_few_of_the_models_tokens_is_a_warning(tuned: Path) -> None:

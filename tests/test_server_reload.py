@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loop import stage, warm
+from loop import failures, stage, warm
 from smoke import endpoint
 from smoke.client import Answer, Client
 from smoke.samples import Sample
@@ -90,6 +90,21 @@ def test_a_version_that_fails_is_refused_with_its_cause_and_leaves_nothing(
     refused = set(re.findall(r"tiny (\w{7}) ", err))
     assert stage.staged(served.settings) <= versions_before | refused
     assert label(served) is not None
+
+
+def test_a_version_whose_worker_does_not_live_is_not_asked_on(served: TinyApp) -> None:
+    before = live(served)
+    handler = (served.folder / "handler.py").read_text(encoding="utf-8")
+    served.replace('        print("', '        import os; os._exit(3)\n        print("')
+    code, _, err = served.run("reload")
+    served.write("handler.py", handler)
+    assert code == 4
+    assert "does not live to answer: the worker ended itself while answering" in err
+    assert "os._exit(3)" in err
+    # One worker, and not one for each sample.
+    ended = [each for each in failures.recorded(served.settings) if each.end is not None]
+    assert len(ended) == 1
+    assert live(served) == before
 
 
 def test_the_gate_of_goldens_refuses_a_changed_label_that_the_gate_of_errors_shows(
