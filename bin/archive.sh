@@ -27,7 +27,7 @@ rm -rf "$build"
 mkdir -p "$build/tmp" "$(dirname "$to")"
 touch "$build/began"
 
-plan=$(loop package)
+plan=$(loop archive)
 eval "$plan" # TREE, BUILT, FILES, ARGUMENTS
 if [[ $BUILT == "$TREE" ]]; then
   say "nothing has changed: $(basename "$ARCHIVE") is $TREE"

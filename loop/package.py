@@ -1,4 +1,4 @@
-"""What is packed for an app, its content hash, and the archiver's arguments.
+"""What is packed for an app, and its content hash.
 
 A version *is* the hash of everything that is packed, so an archive whose manifest names the tree's
 version needs no rebuild, and what is served can be compared with the tree at any time.
@@ -7,18 +7,16 @@ version needs no rebuild, and what is served can be compared with the tree at an
 import hashlib
 import json
 import os
-import shlex
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from loop import checkpoint, settings
-from loop.checks import deploy
+from loop import checkpoint
 from loop.settings import Settings
 from smoke import atomic
-from smoke.fault import Fault, run
+from smoke.fault import Fault
 
 # Part of each hash: raised when the way of packing changes.
 LAYOUT = "1"
@@ -27,8 +25,6 @@ VERSION_LENGTH = 7
 # staged versions share one copy.
 LARGE = 1 << 16
 KEPT_VERSIONS = 8
-
-VERB = os.environ.get("VERB", "package")
 
 
 @dataclass(frozen=True)
@@ -131,18 +127,6 @@ def built_version(archive: Path) -> str | None:
         return None
 
 
-def arguments(app: Settings, packed: Contents) -> list[str]:
-    """The archiver's arguments; relative to the app, since a path may hold a comma."""
-    extra = ",".join(str(each.relative_to(app.app)) for each in packed.extra)
-    words = ["--model-name", app.archive.stem, "--version", packed.version]
-    words += ["--handler", "handler.py", "--extra-files", extra]
-    if packed.config:
-        words += ["--config-file", packed.config.name]
-    if packed.requirements:
-        words += ["--requirements-file", packed.requirements.name]
-    return words
-
-
 def remember(app: Settings, packed: Contents) -> None:
     """Keep the hashes of the last few versions that were built, for `changed`."""
     kept = [each for each in _remembered(app) if each["version"] != packed.version]
@@ -167,20 +151,3 @@ def changed(app: Settings, packed: Contents, since: str) -> list[str]:
 def hashes_of(app: Settings, version: str) -> dict[str, str]:
     """The hash of each file of a version that was built here; empty if that is long ago."""
     return next((each["hashes"] for each in _remembered(app) if each["version"] == version), {})
-
-
-def main() -> int:
-    """Print for bin/archive.sh what is to be built; nothing to build if the archive is current."""
-    app = settings.read(os.environ["APP"])
-    packed = contents(app)
-    deploy.refuse_bad(app, packed, VERB)
-    remember(app, packed)
-    print(f"TREE={packed.version}")
-    print(f"FILES=({shlex.join(map(str, packed.files))})")
-    print(f"BUILT={shlex.quote(built_version(app.archive) or '')}")
-    print(f"ARGUMENTS=({shlex.join(arguments(app, packed))})")
-    return 0
-
-
-if __name__ == "__main__":
-    run(VERB, main)

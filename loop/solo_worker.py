@@ -24,10 +24,10 @@ import ctypes  # noqa: E402
 import faulthandler  # noqa: E402
 import functools  # noqa: E402
 import io  # noqa: E402
-import json  # noqa: E402
 import logging  # noqa: E402
 import pdb  # noqa: E402
 import pickle  # noqa: E402
+import runpy  # noqa: E402
 import signal  # noqa: E402
 import sysconfig  # noqa: E402
 import traceback  # noqa: E402
@@ -36,6 +36,8 @@ from pathlib import Path  # noqa: E402
 from types import FrameType, SimpleNamespace, TracebackType  # noqa: E402
 from typing import Any, NoReturn, TextIO  # noqa: E402
 
+# Read, not imported: a handler must not find it.
+complaint = runpy.run_path(f"{HERE}/recorder.py")["complaint"]
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 # The modules of TorchServe that say why a batch has failed: here the command says it.
 SPEAKERS = ("service", "otf_message_handler")
@@ -164,26 +166,6 @@ def is_for_the_user(record: logging.LogRecord) -> bool:
     if not record.pathname.startswith(ts.__path__[0]):
         return True
     return record.levelno > logging.INFO and record.module not in SPEAKERS
-
-
-def complaint(returned: Any, number: int) -> list[str]:
-    """What TorchServe says of what a handler has returned, if it cannot be sent.
-
-    Args:
-        number: of the requests in the batch.
-    """
-    import torch
-
-    if not isinstance(returned, list):
-        return [f"Invalid return type: {type(returned)}."]
-    if len(returned) != number:
-        return [f"number of batch response mismatched, expect: {number}, got: {len(returned)}."]
-    for each in returned:
-        try:
-            json.dumps(None if isinstance(each, bytes | bytearray | torch.Tensor) else each)
-        except TypeError as error:
-            return [f"TypeError: {error}"]
-    return []
 
 
 def load(job: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ts.model_loader import TsModelLoader
 
-from loop import candidate, compare, launch, package, plan, reload, settings, versions
+from loop import archive, candidate, compare, launch, package, plan, reload, settings, versions
 from loop.checks import deploy, loading, model_config, properties, source
 from loop.checks.finding import Finding, State
 from loop.checks.table import ROWS, Row
@@ -683,7 +683,7 @@ def test_samples_and_goldens_that_cannot_be_read_are_refused_unless_nobody_asks_
 # One question for all commands.
 
 
-@pytest.mark.parametrize("command", [package.main, plan.main])
+@pytest.mark.parametrize("command", [archive.main, plan.main])
 def test_archive_and_redeploy_refuse_before_they_touch_anything(
     folder: Path, monkeypatch: pytest.MonkeyPatch, command: Any
 ) -> None:

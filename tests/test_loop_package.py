@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loop import package, settings
+from loop import archive, package, settings
 from smoke.fault import Fault
 
 
@@ -108,7 +108,7 @@ def test_two_files_that_would_be_one_in_the_archive_are_refused(app: settings.Se
 
 def test_the_archiver_gets_paths_that_no_comma_can_split(app: settings.Settings) -> None:
     packed = package.contents(app)
-    words = package.arguments(app, packed)
+    words = archive.arguments(app, packed)
     assert "torch_model/config.json,torch_model/model.safetensors" in words
     (app.app / "torch_model" / "a,b.json").write_text("{}", encoding="utf-8")
     with pytest.raises(Fault, match="rename it"):
