@@ -68,7 +68,7 @@ one_at_a_time() {
 
 # leave_word: have a command of smoke/ leave word of what was not answered, for `explain`.
 leave_word() {
-  UNANSWERED=$(mktemp)
+  UNANSWERED=$(mktemp 2>/dev/null) || return 0
   export UNANSWERED
   at_exit "rm -f '$UNANSWERED'"
 }
@@ -76,7 +76,7 @@ leave_word() {
 # explain STATUS "$@": why such a command ended so, if that is known here.
 explain() {
   case $1 in
-    1) loop explain "$UNANSWERED" || true ;;
+    1) [[ ! -s ${UNANSWERED:-} ]] || loop explain "$UNANSWERED" || true ;;
     3) [[ -n ${URL:-} || " $* " == *" --url"* ]] || loop explain >&2 || true ;;
   esac
 }

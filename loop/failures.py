@@ -9,7 +9,7 @@ import json
 import re
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -100,10 +100,12 @@ class Failure:
             return ""
         for each in recorder.decode(self.batch)[0]["parameters"]:
             if isinstance(each["value"], bytes):
-                if each["contentType"] == "application/json":
-                    return "JSON"
-                if each["contentType"].startswith("text"):
-                    return "UTF-8"
+                is_json = each["contentType"] == "application/json"
+                try:
+                    text = each["value"].decode()
+                    _ = json.loads(text) if is_json else text
+                except ValueError:
+                    return "JSON" if is_json else "UTF-8" * each["contentType"].startswith("text")
         return ""
 
     def _how_it_ended(self, end: dict[str, Any]) -> str:
@@ -174,16 +176,31 @@ def _is_grave(reply: client.Failure) -> bool:
     return reply.status is None or reply.status >= 500
 
 
-def ends(app: Settings, version: str | None, since: float) -> list[Failure]:
-    """The forked workers of a version that have ended since then, in place of an answer."""
-    return [
-        each
-        for each in recorded(app)
-        if each.version == version
-        and each.time >= since
-        and not each.is_load
-        and each.answer is None
-    ]
+class Ends:
+    """The forked workers of a version that end in place of an answer, from now on.
+
+    What was recorded before is not read: this is asked again and again.
+    """
+
+    def __init__(self, app: Settings, version: str | None) -> None:
+        self._path = app.run / recorder.FAILURES
+        self._version = version
+        self._read = self._size()
+
+    def first(self) -> Failure | None:
+        """The first that has ended since this was asked last."""
+        if (size := self._size()) == self._read:
+            return None
+        # Shorter: it has grown too long, and was begun anew.
+        began, self._read = (self._read if size > self._read else 0), size
+        with self._path.open("rb") as file:
+            file.seek(began)
+            added = parsed(file.read(size - began).decode(errors="replace").split("\n"))
+        ended = (each for each in added if not each.is_load and each.answer is None)
+        return next((each for each in ended if each.version == self._version), None)
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
 
 
 def by_cause(app: Settings, failed: Mapping[str, client.Failure], since: float) -> str:
@@ -247,14 +264,17 @@ def everything(app: Settings) -> list[Failure]:
 
 def recorded(app: Settings) -> list[Failure]:
     """What forked workers have recorded."""
-    found = []
-    for name in (recorder.FORMER, recorder.FAILURES):
-        for line in server_log.tail(app.run / name):
-            # A line may be half written, or of an older toolkit.
-            with contextlib.suppress(ValueError, TypeError):
-                failure = Failure(**json.loads(line))
-                found += [failure] if isinstance(failure.time, float) else []
-    return found
+    files = (app.run / name for name in (recorder.FORMER, recorder.FAILURES))
+    return [failure for each in files for failure in parsed(server_log.tail(each))]
+
+
+def parsed(lines: Iterable[str]) -> Iterator[Failure]:
+    """The failures in lines of the list, of which one may be half written, or of an older kind."""
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            failure = Failure(**json.loads(line))
+            if isinstance(failure.time, float):
+                yield failure
 
 
 def logged(app: Settings) -> list[Failure]:

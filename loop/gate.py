@@ -68,13 +68,13 @@ def ask(
         Refused: it does not answer that one.
         Unanswered: the server does not answer.
     """
-    since = time.time()
+    since, ends = time.time(), failures.Ends(app, version)
 
     def go_on() -> None:
         wanted()
         # Each sample more would end another worker, or wait for its time-out.
-        if ends := failures.ends(app, version, since):
-            raise Refused(f"{app.name} {version or ''} does not live to answer", str(ends[0].cause))
+        if ended := ends.first():
+            raise Refused(f"{app.name} {version or ''} does not live to answer", str(ended.cause))
 
     if loaded is not None:
         found = endpoint.find(app.app, None, None, version)

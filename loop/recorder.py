@@ -216,7 +216,11 @@ class Recorder:
         with contextlib.suppress(Exception):
             seconds = time.time() - row["time"]
             row |= {"seconds": seconds, "messages": messages, "answer": answer}
-            append(self._run, row)
+            try:
+                append(self._run, row)
+            except RecursionError:
+                # An input that nests deeper than JSON can be written.
+                append(self._run, row | {"batch": None})
 
 
 def complaint(returned: Any, number: int) -> list[str]:

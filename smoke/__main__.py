@@ -50,7 +50,8 @@ def run(given: Namespace) -> int:
 
     replies = {each.sample.id: each.reply for each in comparisons}
     failed = {sample: each for sample, each in replies.items() if isinstance(each, Failure)}
-    unanswered.leave(client.url, began, failed)
+    if failed:
+        unanswered.leave(client.url, began, failed)
 
     _print_differences(comparisons)
     print(

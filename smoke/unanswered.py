@@ -3,6 +3,7 @@
 The commands in bin/ name a file in UNANSWERED, and give it to `loop.explain`.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -31,13 +32,16 @@ def leave(url: str, since: float, failed: Mapping[str, Failure]) -> None:
     """Leave word, if somebody wants it."""
     if name := os.environ.get("UNANSWERED"):
         word = Unanswered(url, since, dict(failed))
-        Path(name).write_text(json.dumps(asdict(word)), encoding="utf-8")
+        # Where there is no room for it, the command still has its own verdict to tell.
+        with contextlib.suppress(OSError):
+            Path(name).write_text(json.dumps(asdict(word)), encoding="utf-8")
 
 
 def read(path: Path) -> Unanswered | None:
-    """What was left; None if nothing was."""
-    if not (text := path.read_text(encoding="utf-8")):
+    """What was left; None if nothing was, or not all of it."""
+    try:
+        word = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
         return None
-    word = json.loads(text)
     failed = {sample: Failure(**failure) for sample, failure in word["failed"].items()}
     return Unanswered(word["url"], word["since"], failed)

@@ -496,6 +496,19 @@ def test_weights_that_are_not_loaded_are_not_refused(tuned: Path) -> None:
     refuse(tuned)
 
 
+def test_an_adapter_beside_no_config_is_not_refused(tuned: Path) -> None:
+    (tuned / "torch_model" / "config.json").unlink()
+    write(tuned / "torch_model" / "adapter_config.json", '{"base_model_name_or_path": "/base"}')
+    refuse(tuned)
+
+
+@pytest.mark.parametrize("names", ['["a", "b", "c"]', '{"good": 0, "bad": 1}'])
+def test_names_in_a_form_of_the_handlers_own_are_not_refused(tuned: Path, names: str) -> None:
+    write(tuned / "handler.py", HANDLER + "\n\nNAMES = 'index_to_name.json'\n")
+    write(tuned / "torch_model" / "index_to_name.json", names)
+    refuse(tuned)
+
+
 # The vocabulary.
 
 

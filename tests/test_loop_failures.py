@@ -208,3 +208,36 @@ def test_an_error_with_the_same_cause_is_a_line(
     told = capsys.readouterr().out
     assert told.count("KeyError: 'one', once more") == 2
     assert told.count("\n    KeyError: 'one'\n") == 1
+
+
+def test_a_worker_that_ends_is_seen_without_reading_what_was_before(app: Settings) -> None:
+    recorder.append(app.run, row(end={"status": 3, "killed": False}))
+    ends = failures.Ends(app, "aaa")
+    assert ends.first() is None
+    recorder.append(app.run, row(answer=[503, "Prediction failed"]))
+    recorder.append(app.run, row(is_load=True))
+    recorder.append(app.run, row(version="bbb"))
+    assert ends.first() is None
+    recorder.append(app.run, row(requests=["x"]))
+    found = ends.first()
+    assert found is not None
+    assert found.requests == ["x"]
+    assert ends.first() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        ("application/json", b"{nope", "send JSON"),
+        ("application/json", b'{"text": "x"}', ""),
+        ("text/plain", b"\xff", "send UTF-8"),
+        ("text/plain", b"x", ""),
+        ("image/png", b"\xff", ""),
+    ],
+)
+def test_a_body_that_is_not_what_it_says_is_told(kind: str, body: bytes, told: str) -> None:
+    parameter = {"name": "body", "contentType": kind, "value": body}
+    batch = [{"requestId": b"1", "headers": [], "parameters": [parameter]}]
+    given = row(messages=["ZeroDivisionError: no"], batch=recorder.encode(batch))
+    assert failures.Failure(**given).cause.cure.startswith(told)
+    assert bool(failures.Failure(**given).cause.cure) == bool(told)

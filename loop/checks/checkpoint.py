@@ -33,6 +33,7 @@ PREFERRED = (
 )
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NAMES = "index_to_name.json"
+ADAPTER = "adapter_config.json"
 
 
 def whole(tree: Tree) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ def whole(tree: Tree) -> Iterator[Finding]:
 
 def _loaded(tree: Tree, found: set[str]) -> set[str]:
     """The files that are sure to be loaded: those that transformers prefers, or the only one."""
-    if not tree.loads.model:
+    if not tree.loads.model or ADAPTER in tree.files:
         return found if len(found) == 1 else set()
     for name in PREFERRED:
         if name in tree.files:
@@ -71,6 +72,8 @@ def complete(tree: Tree) -> Iterator[Finding]:
 
 def _config(tree: Tree) -> Iterator[Finding]:
     path = tree.folder / "config.json"
+    if ADAPTER in tree.files:
+        return  # It names its base model, whose config counts.
     if path.name not in tree.files:
         # A TorchScript file, or a state_dict with its own handler, has none.
         what = f"{path} does not exist: transformers cannot load the weights"
@@ -159,8 +162,10 @@ def classes(config: dict[str, Any]) -> int:
 def _names(tree: Tree) -> Iterator[Finding]:
     """TorchServe's own handlers take names in a list too, and names for some classes only."""
     path = tree.files[NAMES]
-    names, number = trees.mapping(path), classes(tree.config)
-    if not tree.config or "object_type_names" in names:
+    names, number = trees.json_of(path), classes(tree.config)
+    # A handler may read names in another form than the usual.
+    usual = isinstance(names, dict) and all(each.isdecimal() for each in names)
+    if not tree.config or not usual:
         return
     if set(names) != {str(each) for each in range(number)}:
         told = failure if tree.loads.names and tree.loads.classifier else warning

@@ -108,19 +108,28 @@ def shards(index: Path | None) -> set[str]:
     return {str(each) for each in listed.values()} if isinstance(listed, dict) else set()
 
 
-def mapping(path: Path) -> dict[str, Any]:
-    """A JSON file with an object in it.
+def json_of(path: Path) -> Any:
+    """What a JSON file holds.
 
     Raises:
         Fault: it is none, with the line.
     """
     try:
-        found = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise Fault(f"{where}: not JSON ({error.msg})", "mend or save it again") from None
     except (ValueError, RecursionError) as error:
         raise Fault(f"{path}: not JSON ({error})", "mend or save it again") from None
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """A JSON file with an object in it.
+
+    Raises:
+        Fault: it is none.
+    """
+    found = json_of(path)
     if not isinstance(found, dict):
         raise Fault(f"{path}: not a JSON object", "mend or save it again")
     return found
