@@ -25,21 +25,34 @@ into config.json unless told otherwise).
 The labels are those of index_to_name.json ({"0": "1 star", …}) if it lies beside the weights, else
 those of id2label in config.json.
 
+The weights are what save_pretrained writes now (model.safetensors) or wrote once
+(pytorch_model.bin); or else one file: a state_dict (.pt, .pth) beside its config.json, or a
+TorchScript model (.pt), which needs no config.json if index_to_name.json names its classes.
+
 Settings, in model-config.yaml:
     maxWorkers: 2            # the workers share the cores; OMP_NUM_THREADS, if set, wins
     handler:
       log_inputs: false      # keep what users send out of the log
+      top_k: 2               # how many labels to answer where a request does not say
+      score: probability     # what to call the score
 """
 
 import json
 import logging
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+)
 from transformers.utils.logging import disable_progress_bar
 
 logger = logging.getLogger(__name__)
@@ -70,20 +83,25 @@ class Handler:
         settings = context.model_yaml_config or {}
         model_dir = Path(context.system_properties["model_dir"])
 
-        self.log_inputs = (settings.get("handler") or {}).get("log_inputs", True)
+        own = settings.get("handler") or {}
+        self.log_inputs = own.get("log_inputs", True)
+        self.top_k = own.get("top_k")
+        self.score = own.get("score", "score")
         self.device = choose_device(context.system_properties["gpu_id"])
         torch.set_num_threads(count_threads(settings))
 
         self.model = load_model(model_dir).to(self.device).eval()
-        self.labels = load_labels(model_dir, self.model.config)
+        self.config = load_config(model_dir, self.model)
+        self.labels = load_labels(model_dir, self.config)
         self.tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
-        self.max_tokens = count_tokens(self.model, self.tokenizer)
+        self.max_tokens = count_tokens(self.model, self.config, self.tokenizer)
+        fit_inputs(self.tokenizer, self.model)
 
         # Decoders such as GPT-2 know no padding, without which texts cannot share a pass.
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        if self.model.config.pad_token_id is None:
-            self.model.config.pad_token_id = self.tokenizer.pad_token_id
+        if getattr(self.config, "pad_token_id", None) is None:
+            self.config.pad_token_id = self.tokenizer.pad_token_id
 
         logger.info(
             f"loaded {type(self.model).__name__}: {len(self.labels)} labels, "
@@ -120,12 +138,12 @@ class Handler:
         with torch.inference_mode():
             for chunk in group_by_length([len(each["input_ids"]) for each in data]):
                 batch = self.tokenizer.pad([data[i] for i in chunk], return_tensors="pt")
-                logits[chunk] = self.model(**batch.to(self.device)).logits.cpu()
+                logits[chunk] = read_logits(self.model(**batch.to(self.device))).cpu()
         return logits
 
     def postprocess(self, data: torch.Tensor, requests: list[dict[str, Any]]) -> list[Any]:
         """Turn the logits into one answer per request: the place to change an answer."""
-        scores = iter(apply_activation(data, self.model.config))
+        scores = iter(apply_activation(data, self.config))
         answers = []
         for index, request in enumerate(requests):
             self.context.set_response_content_type(index, "application/json")
@@ -158,7 +176,7 @@ class Handler:
             if header == {"content-type": "application/json"} and body is not row["body"]:
                 body = read_json(body)
             texts, many = read_texts(body)
-            top_k = read_top_k(fields | body if isinstance(body, dict) else fields)
+            top_k = read_top_k(fields | body if isinstance(body, dict) else fields) or self.top_k
         except (ValueError, RecursionError) as error:
             logger.warning(f"request {request_id} refused: {error}")
             message = f"{error}. Accepted: {ACCEPTED}."
@@ -169,7 +187,7 @@ class Handler:
     def rank(self, scores: torch.Tensor, top_k: int | None) -> Any:
         """The best label of one text with its score, or a list of the best `top_k`, best first."""
         best = scores.argsort(descending=True, stable=True).tolist()
-        ranked = [{"label": self.labels[i], "score": scores[i].item()} for i in best[:top_k]]
+        ranked = [{"label": self.labels[i], self.score: scores[i].item()} for i in best[:top_k]]
         return ranked[0] if top_k is None else ranked
 
 
@@ -191,17 +209,84 @@ def count_threads(settings: dict[str, Any]) -> int:
 
 
 def load_model(model_dir: Path) -> Any:
-    """The classifier of a checkpoint, in float32. Raises RuntimeError if weights are missing."""
+    """The classifier in a folder, in float32. Raises RuntimeError if weights are missing."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
+    weights = find_weights(model_dir)
+    if weights.suffix in (".pt", ".pth"):
+        return load_other(weights)
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         model_dir, local_files_only=True, dtype=torch.float32, output_loading_info=True
     )
-    # transformers starts these at random, and every answer would be noise.
-    if missing := sorted(loading["missing_keys"]):
-        raise RuntimeError(
-            f"{model_dir}: no weights for {', '.join(missing)}: fine-tune it as a classifier"
-        )
+    refuse_gaps(model_dir, loading["missing_keys"])
     return model
+
+
+def find_weights(model_dir: Path) -> Path:
+    """The file to load; the folder itself where transformers knows which. Raises RuntimeError."""
+    if any(model_dir.glob("model*.safetensors")) or any(model_dir.glob("pytorch_model*.bin")):
+        return model_dir  # A Trainer leaves optimizer.pt and rng_state.pth beside them.
+    found = sorted([*model_dir.glob("*.pt"), *model_dir.glob("*.pth")])
+    if len(found) > 1:
+        raise RuntimeError(f"{model_dir}: {', '.join(each.name for each in found)}: keep one")
+    return found[0] if found else model_dir
+
+
+def load_other(weights: Path) -> Any:
+    """A TorchScript model, or the classifier of a state_dict and the config.json beside it."""
+    if is_torchscript(weights):
+        return torch.jit.load(weights, map_location="cpu").float()  # type: ignore[no-untyped-call]
+    config = AutoConfig.from_pretrained(weights.parent, local_files_only=True)
+    kind: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    model, loading = kind.from_pretrained(
+        None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+    )
+    refuse_gaps(weights, loading["missing_keys"])
+    return model
+
+
+def is_torchscript(weights: Path) -> bool:
+    """Whether a file holds a model's code beside its weights."""
+    if not zipfile.is_zipfile(weights):
+        return False
+    with zipfile.ZipFile(weights) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def refuse_gaps(weights: Path, missing: Any) -> None:
+    """Raise RuntimeError: what is missing starts at random, and every answer would be noise."""
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise RuntimeError(f"{weights}: no weights for {names}: fine-tune it as a classifier")
+
+
+def load_config(model_dir: Path, model: Any) -> Any:
+    """The model's configuration; of a TorchScript model, that in its folder, or what is known."""
+    if hasattr(model, "config"):
+        return model.config
+    if (model_dir / "config.json").exists():
+        return AutoConfig.from_pretrained(model_dir, local_files_only=True)
+    names = json.loads((model_dir / "index_to_name.json").read_text(encoding="utf-8"))
+    config = PreTrainedConfig()
+    config.num_labels = len(names)
+    return config
+
+
+def fit_inputs(tokenizer: Any, model: Any) -> None:
+    """Have the tokenizer make no more than a TorchScript model takes, which need not be all."""
+    if isinstance(model, torch.jit.ScriptModule):
+        forward: Any = model.forward
+        takes = {argument.name for argument in forward.schema.arguments}
+        tokenizer.model_input_names = [
+            name for name in tokenizer.model_input_names if name in takes
+        ]
+
+
+def read_logits(outputs: Any) -> Any:
+    """A model's logits. TorchScript may give them without a name, in a tuple or by themselves."""
+    if isinstance(outputs, dict):
+        return outputs["logits"]
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def load_labels(model_dir: Path, config: Any) -> list[str]:
@@ -223,12 +308,12 @@ def load_labels(model_dir: Path, config: Any) -> list[str]:
     return [names[index] for index in classes]
 
 
-def count_tokens(model: Any, tokenizer: Any) -> int | None:
+def count_tokens(model: Any, config: Any, tokenizer: Any) -> int | None:
     """The longest input that the model can take, in tokens; None if it has no limit."""
     limits = [tokenizer.model_max_length]
-    if positions := getattr(model.config, "max_position_embeddings", None):
+    if positions := getattr(config, "max_position_embeddings", None):
         # RoBERTa and its kin count positions from the one after the padding's.
-        embeddings = getattr(model.base_model, "embeddings", None)
+        embeddings = getattr(getattr(model, "base_model", None), "embeddings", None)
         padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
         limits.append(positions if padding is None else positions - padding - 1)
     limit = min(limits)

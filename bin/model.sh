@@ -11,7 +11,7 @@ no_arguments "$@"
 # Nothing is newer than what was made of it: not worth a start of Python.
 cd "$APP"
 made=torch_model/.made-here.json
-if [[ -e $made && -z $(find adapter data torch_model -newer "$made" -print 2>/dev/null) ]]; then
+if [[ -e $made && -z $(find adapter data torch_model model-config.yaml -newer "$made" -print 2>/dev/null) ]]; then
   exit 0
 fi
 python -m train model --app "$APP"

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, pipeline
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from ts.model_loader import TsModelLoader
 from ts.protocol import otf_message_handler as codec
 
@@ -30,6 +32,7 @@ from tests.tiny_checkpoints import (
     save_headless_bert,
     save_roberta,
 )
+from train import layout
 
 TEXT = "the food was very good"
 LONG = "bad and cold " * MAX_TOKENS
@@ -374,6 +377,60 @@ def test_a_head_of_another_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(RuntimeError, match="size"):
         Worker(tmp_path)
+
+
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "m.pth", "m.pt", "m.safetensors"])
+def test_weights_may_come_in_any_layout(bert: Path, tmp_path: Path, weights: str) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(bert)
+    words = AutoTokenizer.from_pretrained(bert)
+    layout.write(model, words, tmp_path, weights)
+    replies = Worker(tmp_path).ask(*(as_json({"text": text, "top_k": 3}) for text in TEXTS[:7]))
+    expected = [pipeline_says(bert, text) for text in TEXTS[:7]]
+    assert all(same(reply.body, answer) for reply, answer in zip(replies, expected, strict=True))
+
+
+def test_a_bare_state_dict_is_read_by_its_config(bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    state = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "weights.pt")
+    (reply,) = Worker(tmp_path).ask(plain(TEXT))
+    assert same([reply.body], pipeline_says(bert, TEXT)[:1])
+    del state["classifier.weight"]
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(RuntimeError, match=r"weights\.pt: no weights for classifier\.weight"):
+        Worker(tmp_path)
+
+
+def test_a_torchscript_model_may_take_less_and_answer_a_tuple(bert: Path, tmp_path: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(bert, return_dict=False).eval()
+    words = AutoTokenizer.from_pretrained(bert)
+    inputs = words([TEXT, "good"], padding=True, return_tensors="pt")
+    torch.jit.trace(model, (inputs["input_ids"], inputs["attention_mask"])).save(
+        str(tmp_path / "traced.pt")
+    )
+    words.save_pretrained(tmp_path)
+    shutil.copy(bert / "config.json", tmp_path)
+    (reply,) = Worker(tmp_path).ask(plain(TEXT))
+    assert same([reply.body], pipeline_says(bert, TEXT)[:1])
+
+
+def test_of_several_files_of_weights_one_must_be_meant(bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "optimizer.pt").touch()  # beside its own weights, transformers' are meant
+    assert Worker(tmp_path).ask(plain(TEXT))[0].status == 200
+    (tmp_path / "model.safetensors").rename(tmp_path / "rng_state.pth")
+    with pytest.raises(RuntimeError, match=r"optimizer\.pt, rng_state\.pth: keep one"):
+        Worker(tmp_path)
+
+
+def test_an_app_may_answer_all_classes_and_name_the_score(bert: Path) -> None:
+    worker = Worker(bert, "handler:\n  top_k: 3\n  score: probability\n")
+    all_, one = worker.ask(plain(TEXT), as_json({"text": TEXT, "top_k": 1}))
+    assert [set(each) for each in all_.body] == [{"label", "probability"}] * 3
+    expected = pipeline_says(bert, TEXT)
+    assert [each["label"] for each in all_.body] == [each["label"] for each in expected]
+    assert [each["label"] for each in one.body] == [expected[0]["label"]]
 
 
 def test_labels_come_from_the_config(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from smoke.fault import Fault
-from train import adapter, backbone, checkpoint, data, fit
+from train import adapter, backbone, checkpoint, data, fit, recipe
 from train.folder import replaced
 from train.labels import form_a_scale, in_order
 from train.merge import merge
@@ -206,7 +206,7 @@ def test_an_interrupted_replacement_leaves_the_old_folder(tmp_path: Path) -> Non
 def test_another_backbone_is_fine_tuned_whole_and_scored_truly(
     app: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fit, "WHOLE", replace(fit.WHOLE, learning_rate=1e-2, epochs=20))
+    monkeypatch.setattr("train.fit.WHOLE", replace(recipe.WHOLE, learning_rate=1e-2, epochs=20))
     fit.fit(app, tiny, str(app / "data"), seed=0, tensorboard=False)
 
     examples = data.load(str(app / "data")).validation
@@ -234,7 +234,7 @@ def test_a_foreign_checkpoint_is_never_trained_over(app: Path, tiny: str) -> Non
 def test_an_adapter_is_small_and_names_no_path_of_this_machine(
     app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "LORA", replace(fit.LORA, epochs=1))
+    monkeypatch.setattr("train.fit.LORA", replace(recipe.LORA, epochs=1))
     fit.fit(app, backbone.DEFAULT, str(app / "data"), seed=0, tensorboard=False)
     files = {path.name for path in (app / "adapter").iterdir()}
     assert files == {"adapter_config.json", "adapter_model.safetensors", "metrics.json"}

@@ -27,6 +27,7 @@ class Record:
     mtime_ns: int
     sha256: str
     made_from: str
+    file: str = WEIGHTS
 
 
 def folder(app: Path) -> Path:
@@ -40,7 +41,7 @@ def is_foreign(app: Path) -> bool:
     if not checkpoint.is_dir() or not any(checkpoint.iterdir()):
         return False
     record = _read(checkpoint)
-    return record is None or not _is(checkpoint / WEIGHTS, record)
+    return record is None or not _is(checkpoint / record.file, record)
 
 
 def made_from(app: Path) -> str | None:
@@ -49,11 +50,19 @@ def made_from(app: Path) -> str | None:
     return None if record is None or is_foreign(app) else record.made_from
 
 
+def touch(app: Path) -> None:
+    """Note that the checkpoint is current, for bin/model.sh, which goes by times."""
+    (folder(app) / RECORD).touch()
+
+
 @contextmanager
-def replacement(app: Path, source: str) -> Iterator[Path]:
+def replacement(app: Path, source: str, weights: str = WEIGHTS) -> Iterator[Path]:
     """Yield an empty folder that becomes the app's checkpoint, made from `source`.
 
-    Class names that the user has put beside the old weights stay.
+    Class names that the user has put beside the old weights stay, unless the new ones bring theirs.
+
+    Args:
+        weights: the file of weights that will be in it.
 
     Raises:
         Fault: there is a checkpoint that this tool did not make.
@@ -62,9 +71,9 @@ def replacement(app: Path, source: str) -> Iterator[Path]:
     refuse_foreign(app)
     with replaced(checkpoint, app / ".run") as new:
         yield new
-        if (checkpoint / CLASS_NAMES).exists():
+        if (checkpoint / CLASS_NAMES).exists() and not (new / CLASS_NAMES).exists():
             shutil.copy2(checkpoint / CLASS_NAMES, new)
-        _write(new, source)
+        _write(new, source, weights)
 
 
 def refuse_foreign(app: Path) -> None:
@@ -87,10 +96,10 @@ def _read(checkpoint: Path) -> Record | None:
         return None
 
 
-def _write(checkpoint: Path, source: str) -> None:
-    weights = checkpoint / WEIGHTS
+def _write(checkpoint: Path, source: str, file: str) -> None:
+    weights = checkpoint / file
     status = weights.stat()
-    record = Record(status.st_size, status.st_mtime_ns, _sha256(weights), source)
+    record = Record(status.st_size, status.st_mtime_ns, _sha256(weights), source, file)
     content = json.dumps(asdict(record), indent=2) + "\n"
     (checkpoint / RECORD).write_text(content, encoding="utf-8")
 

@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -34,35 +33,15 @@ from transformers import (
 )
 
 from smoke.fault import Fault
-from train import adapter, checkpoint
+from train import adapter, checkpoint, recipe
 from train.backbone import DEFAULT, locate, tokenizer
 from train.data import Data, Example, load
 from train.folder import replaced
 from train.labels import form_a_scale
+from train.recipe import LORA, WHOLE, Recipe
 from train.scores import Scores
 
 Features = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    `longest` is the cut of the training texts in tokens; `softness` is how far a target spreads
-    over its neighbours on a scale, a standard deviation in classes.
-    """
-
-    learning_rate: float
-    epochs: int
-    longest: int | None
-    rank: int = 8
-    batch_size: int = 16
-    softness: float = 0.8
-    patience: int = 2
-
-
-LORA = Recipe(learning_rate=1e-3, epochs=3, longest=128)
-WHOLE = Recipe(learning_rate=3e-5, epochs=3, longest=None)
 
 
 def fit(app: Path, backbone: str, source: str, *, seed: int, tensorboard: bool) -> int:
@@ -81,14 +60,14 @@ def fit(app: Path, backbone: str, source: str, *, seed: int, tensorboard: bool) 
     weights = locate(backbone)
     data = load(source)
     set_seed(seed)
-    recipe = WHOLE if whole else LORA
+    how = recipe.read(app, WHOLE if whole else LORA)
     words, model = _load(backbone, weights, data.labels)
-    learner = model if whole else _with_lora(model, recipe)
+    learner = model if whole else _with_lora(model, how)
     trainer = _trainer(
         learner,
         words,
         data,
-        recipe,
+        how,
         run=app / ".run",
         seed=seed,
         tensorboard=tensorboard,

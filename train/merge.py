@@ -2,8 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from train import adapter, checkpoint, data
+from train import adapter, checkpoint, data, layout, recipe
 from train.backbone import locate, tokenizer
 
 
@@ -21,14 +22,17 @@ def merge(app: Path) -> int:
     if present is not None and not present.startswith("adapter "):
         _say(f"{target} is {present}, fine-tuned whole: it is left as it is")
         return 0
-    source = f"adapter {adapter.digest(app)}"
-    _warn_of_changed_data(app)
+    weights = recipe.read(app).weights
+    source = f"adapter {adapter.digest(app)} in {weights}"
+    changed = _warn_of_changed_data(app)
     if present == source:
+        if not changed:
+            checkpoint.touch(app)
         return 0
     _say(f"making {target} from {adapter.backbone(app)} and {adapter.folder(app)}")
     backbone = locate(adapter.backbone(app))
-    with checkpoint.replacement(app, source) as new:
-        _write(backbone, app, new)
+    with checkpoint.replacement(app, source, weights) as new:
+        layout.write(_merged(backbone, app), tokenizer(backbone), new, weights)
     return 0
 
 
@@ -36,16 +40,18 @@ def _say(what: str) -> None:
     print(f"model: {what}", file=sys.stderr)
 
 
-def _warn_of_changed_data(app: Path) -> None:
+def _warn_of_changed_data(app: Path) -> bool:
     """A model learnt from data elsewhere says nothing of the app's own."""
     learnt = adapter.metrics(app)["data"]
     folder = app / "data"
     own = learnt["source"] == folder.name and folder.is_dir()
-    if own and data.digest(folder) != learnt["sha256"]:
+    changed = bool(own and data.digest(folder) != learnt["sha256"])
+    if changed:
         _say("data/ has changed since the adapter was trained: run `make train`")
+    return changed
 
 
-def _write(backbone: str, app: Path, folder: Path) -> None:
+def _merged(backbone: str, app: Path) -> Any:
     """Merge the two in float32. The sums are the same each time on one machine."""
     import torch
     from peft import PeftModel
@@ -58,6 +64,4 @@ def _write(backbone: str, app: Path, folder: Path) -> None:
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
     )
-    merged = PeftModel.from_pretrained(base, adapter.folder(app)).merge_and_unload()
-    merged.save_pretrained(folder)
-    tokenizer(backbone).save_pretrained(folder)
+    return PeftModel.from_pretrained(base, adapter.folder(app)).merge_and_unload()

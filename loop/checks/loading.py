@@ -6,7 +6,8 @@ that would make something else of it. All else is only likely.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from pathlib import Path
 from typing import NamedTuple
 
 from loop.checks.source import Function, Source, definitions, only, stored
@@ -16,6 +17,8 @@ CLASSIFIER = "ForSequenceClassification"
 PERHAPS = (ast.IfExp, ast.BoolOp, ast.Lambda, ast.comprehension, ast.Yield)
 # Options that change nothing about which files are read, and into which shape.
 HARMLESS = {"device_map", "dtype", "local_files_only", "output_loading_info", "torch_dtype"}
+# Weights that `from_pretrained` does not look for.
+OTHER_WEIGHTS = {".pt", ".pth"}
 # A handler that says one of these may have other files or other weights than the folder's.
 ELSEWHERE = {
     *("PeftModel", "extractall", "from_config", "get_peft_model", "hf_hub_download"),
@@ -37,10 +40,19 @@ class Loads(NamedTuple):
     names: bool
 
 
-def of(source: Source) -> Loads:
-    """Read a handler's source."""
+def of(source: Source, files: Iterable[str] = ()) -> Loads:
+    """Read a handler's source.
+
+    Args:
+        files: the names of the checkpoint's files: what a handler does with weights that
+            `from_pretrained` does not look for counts only where there are any.
+    """
     words = source.words
-    sure = set() if words & ELSEWHERE else set(_sure(source))
+    sure = (
+        set()
+        if words & ELSEWHERE
+        else set(_sure(source, OTHER_WEIGHTS - {Path(each).suffix for each in files}))
+    )
     return Loads(
         model=any("Model" in each or "For" in each for each in sure),
         classifier=any(each.endswith(CLASSIFIER) for each in sure),
@@ -51,7 +63,7 @@ def of(source: Source) -> Loads:
     )
 
 
-def _sure(source: Source) -> Iterator[str]:
+def _sure(source: Source, absent: Set[str]) -> Iterator[str]:
     """The classes that are sure to be loaded from the folder."""
     names = source.names or {}
     # With a function `handle`, nobody calls the class.
@@ -60,16 +72,20 @@ def _sure(source: Source) -> Iterator[str]:
         functions = {name: only(names, name) for name in names}
         functions |= {f"self.{name}": only(own, name) for name in own}
         for name in ("self.__init__", "self.initialize"):
-            yield from _loaded(name, set(), functions, source)
+            yield from _loaded(name, set(), functions, source, absent)
 
 
 def _loaded(
-    called: str, known: set[str], functions: dict[str, Function | None], source: Source
+    called: str,
+    known: set[str],
+    functions: dict[str, Function | None],
+    source: Source,
+    absent: Set[str],
 ) -> Iterator[str]:
     """What a function loads, in which the `known` names are the folder, and all that it calls."""
     # By the text of a call; each is followed once.
     function = functions.pop(called, None)
-    for step in _steps(function.body if function else []):
+    for step in _steps(function.body if function else [], absent):
         for call in ast.walk(step):
             match call:
                 case ast.Call(ast.Attribute(ast.Name(name), "from_pretrained"), [folder], options):
@@ -80,7 +96,8 @@ def _loaded(
                 case ast.Call(ast.Name() | ast.Attribute(ast.Name()) as inner):
                     text = ast.unparse(inner)
                     if callee := functions.get(text):
-                        yield from _loaded(text, _given(callee, call, known), functions, source)
+                        inner_known = _given(callee, call, known)
+                        yield from _loaded(text, inner_known, functions, source, absent)
         match step:
             case ast.Assign([target], value) if _is_folder(value, known):
                 text = ast.unparse(target)
@@ -89,9 +106,11 @@ def _loaded(
                     known.add(text)
 
 
-def _steps(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+def _steps(body: list[ast.stmt], absent: Set[str]) -> Iterator[ast.stmt]:
     """The plain statements that run whenever the body does."""
     for each in body:
+        if isinstance(each, ast.If) and _asks_for(each.test) <= absent:
+            continue
         inner = list(ast.walk(each))
         plain = isinstance(each, ast.Assign | ast.Expr | ast.Return)
         if plain and not any(isinstance(node, PERHAPS) for node in inner):
@@ -99,6 +118,16 @@ def _steps(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         # What follows a `return` that may be taken may not be reached.
         if any(isinstance(node, ast.Return) for node in inner):
             return
+
+
+def _asks_for(test: ast.expr) -> Set[str]:
+    """The suffixes of files for which a condition asks, if that is all that it does."""
+    match test:
+        case ast.Compare(ast.Attribute(_, "suffix"), [ast.In() | ast.Eq()], [suffixes]):
+            return {
+                str(each.value) for each in ast.walk(suffixes) if isinstance(each, ast.Constant)
+            }
+    return {"anything"}
 
 
 def _given(function: Function, call: ast.Call, known: set[str]) -> set[str]:

@@ -74,9 +74,11 @@ def content(part: Part, tree: Tree, hashes: Mapping[str, str], memory: Memory) -
 
 
 def _loads(tree: Tree, hashed: str, memory: Memory) -> str:
-    if hashed not in memory.loads:
-        memory.loads = {hashed: str(tree.loads)}
-    return memory.loads[hashed]
+    # Of a handler that asks for them, the suffixes of the files count too.
+    key = f"{hashed} {sorted({each.suffix for each in tree.files.values()})}"
+    if key not in memory.loads:
+        memory.loads = {key: str(tree.loads)}
+    return memory.loads[key]
 
 
 def _hash(path: Path) -> str:

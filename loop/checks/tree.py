@@ -43,7 +43,7 @@ class Tree:
     @cached_property
     def loads(self) -> loading.Loads:
         """What the handler does with the checkpoint. Raises Fault where it does not compile."""
-        return loading.of(self.source)
+        return loading.of(self.source, self.files)
 
     @cached_property
     def files(self) -> dict[str, Path]:
