@@ -14,4 +14,4 @@ made=torch_model/.made-here.json
 if [[ -e $made && -z $(find adapter data torch_model model-config.yaml -newer "$made" -print 2>/dev/null) ]]; then
   exit 0
 fi
-python -m train model --app "$APP"
+python -m train model --app "$PWD"

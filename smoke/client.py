@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -148,24 +149,29 @@ def _reply(response: requests.Response) -> Reply:
         return _failure(response, f"not JSON: {_words(response)}")
     answers = content if isinstance(content, list) else [content]
     if score := next(filter(_is_not_finite, answers), None):
-        return _failure(response, f"the score is {score['score']}, no finite number")
+        return _failure(response, f"the score is {_score(score)}, no finite number")
     if not answers or not all(_is_answer(each) for each in answers):
         return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
-    best = max(answers, key=lambda each: each["score"])
-    return Answer(best["label"], float(best["score"]))
+    best = max(answers, key=_score)
+    return Answer(best["label"], _score(best))
 
 
 def _is_answer(value: object) -> bool:
     return (
         isinstance(value, dict)
         and jsonl.TEXT.fits(value.get("label"))
-        and jsonl.NUMBER.fits(value.get("score"))
+        and jsonl.NUMBER.fits(value.get("score", value.get("probability")))
     )
 
 
 def _is_not_finite(value: object) -> bool:
-    score = value.get("score") if isinstance(value, dict) else None
+    score = value.get("score", value.get("probability")) if isinstance(value, dict) else None
     return isinstance(score, float) and not math.isfinite(score)
+
+
+def _score(answer: dict[str, Any]) -> float:
+    """How sure the model is; some call it a probability."""
+    return float(answer["score"] if "score" in answer else answer["probability"])
 
 
 def _failure(response: requests.Response, message: str) -> Failure:

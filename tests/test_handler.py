@@ -406,9 +406,8 @@ def test_a_torchscript_model_may_take_less_and_answer_a_tuple(bert: Path, tmp_pa
     model = AutoModelForSequenceClassification.from_pretrained(bert, return_dict=False).eval()
     words = AutoTokenizer.from_pretrained(bert)
     inputs = words([TEXT, "good"], padding=True, return_tensors="pt")
-    torch.jit.trace(model, (inputs["input_ids"], inputs["attention_mask"])).save(
-        str(tmp_path / "traced.pt")
-    )
+    traced: Any = torch.jit.trace(model, (inputs["input_ids"], inputs["attention_mask"]))  # type: ignore[no-untyped-call]
+    traced.save(str(tmp_path / "traced.pt"))
     words.save_pretrained(tmp_path)
     shutil.copy(bert / "config.json", tmp_path)
     (reply,) = Worker(tmp_path).ask(plain(TEXT))

@@ -334,6 +334,39 @@ def test_what_may_be_another_folder_is_not_sure(body: str) -> None:
     assert not loads(INITIALIZES + body).model
 
 
+OTHER = """\
+from transformers import AutoModelForSequenceClassification
+
+class Handler:
+    def initialize(self, context):
+        folder = context.system_properties["model_dir"]
+        if weights.suffix in (".pt", ".pth"):
+            return
+        self.model = AutoModelForSequenceClassification.from_pretrained(folder)
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "test", "sure"),
+    [
+        (["model.safetensors"], 'weights.suffix in (".pt", ".pth")', True),
+        (["model.safetensors"], 'weights.suffix == ".pt"', True),
+        (["a.pth"], 'weights.suffix == ".pt"', True),
+        (["a.pth"], 'weights.suffix in (".pt", ".pth")', False),
+        (["model.safetensors"], 'weights.suffix != ".pt"', False),
+        (["model.safetensors"], 'weights.suffix in (".pt", ".safetensors")', False),
+        (["model.safetensors"], "weights.suffix in ()", False),
+        (["model.safetensors"], "weights.suffix == other", False),
+    ],
+)
+def test_what_is_done_with_other_weights_counts_where_there_are_any(
+    files: list[str], test: str, sure: bool
+) -> None:
+    text = OTHER.replace('weights.suffix in (".pt", ".pth")', test)
+    found = loading.of(source.Source(Path("handler.py"), ast.parse(text)), files)
+    assert found.model is sure
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -71,6 +71,11 @@ def test_of_several_classes_the_highest_score_counts(model: FakeModel) -> None:
     assert saying(model, classes).ask(SAMPLE) == Answer("yes", 0.8)
 
 
+def test_a_score_may_be_called_a_probability(model: FakeModel) -> None:
+    classes = [{"label": "no", "probability": 0.2}, {"label": "yes", "probability": 0.8}]
+    assert saying(model, classes).ask(SAMPLE) == Answer("yes", 0.8)
+
+
 def test_an_error_status_is_a_failure_with_the_words_of_the_server(model: FakeModel) -> None:
     refusal = {"code": 503, "type": "InternalServerException", "message": "Prediction failed"}
     reply = saying(model, refusal, 503).ask(SAMPLE)

