@@ -123,10 +123,10 @@ def _steps(body: list[ast.stmt], absent: Set[str]) -> Iterator[ast.stmt]:
 def _asks_for(test: ast.expr) -> Set[str]:
     """The suffixes of files for which a condition asks, if that is all that it does."""
     match test:
-        case ast.Compare(ast.Attribute(_, "suffix"), [ast.In() | ast.Eq()], [suffixes]):
-            return {
-                str(each.value) for each in ast.walk(suffixes) if isinstance(each, ast.Constant)
-            }
+        case ast.Compare(ast.Attribute(_, "suffix"), [ast.Eq()], [ast.Constant(str(suffix))]):
+            return {suffix}
+        case ast.Compare(ast.Attribute(_, "suffix"), [ast.In()], [ast.Tuple(suffixes)]):
+            return {str(ast.literal_eval(each)) for each in suffixes} or {"anything"}
     return {"anything"}
 
 
