@@ -356,6 +356,7 @@ class Handler:
         (["model.safetensors"], 'weights.suffix != ".pt"', False),
         (["model.safetensors"], 'weights.suffix in (".pt", ".safetensors")', False),
         (["model.safetensors"], "weights.suffix in ()", False),
+        (["model.safetensors"], 'weights.suffix in (".pt", other)', False),
         (["model.safetensors"], "weights.suffix == other", False),
     ],
 )

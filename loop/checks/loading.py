@@ -126,7 +126,9 @@ def _asks_for(test: ast.expr) -> Set[str]:
         case ast.Compare(ast.Attribute(_, "suffix"), [ast.Eq()], [ast.Constant(str(suffix))]):
             return {suffix}
         case ast.Compare(ast.Attribute(_, "suffix"), [ast.In()], [ast.Tuple(suffixes)]):
-            return {str(ast.literal_eval(each)) for each in suffixes} or {"anything"}
+            constants = [each for each in suffixes if isinstance(each, ast.Constant)]
+            if constants and len(constants) == len(suffixes):
+                return {str(each.value) for each in constants}
     return {"anything"}
 
 
