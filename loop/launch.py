@@ -248,7 +248,8 @@ def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
     properties["model_store"] = str(app.link / "model_store")
     # Only what this app built may be registered: a registered model is code that runs.
     properties.setdefault("allowed_urls", f"file://{app.link}/.*")
-    for key, port in zip(settings.GRPC, ports.free(len(settings.GRPC)), strict=True):
+    own = [each.port for each in app.addresses]
+    for key, port in zip(settings.GRPC, ports.free(len(settings.GRPC), but=own), strict=True):
         # Nothing here speaks gRPC, and its fixed default ports keep a second app from starting.
         properties.setdefault(key, str(port))
     if gpus.number is not None:

@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+from collections.abc import Collection
 
 import psutil
 
@@ -19,13 +20,18 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def free(number: int) -> list[int]:
-    """So many loopback ports that are free now. Held open together, so that they differ."""
-    probes = [socket.socket() for _ in range(number)]
+def free(number: int, but: Collection[int] = ()) -> list[int]:
+    """So many loopback ports that are free now. Held open together, so that they differ.
+
+    Args:
+        but: ports that somebody is about to take.
+    """
+    probes = [socket.socket() for _ in range(number + len(but))]
     try:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        found = [probe.getsockname()[1] for probe in probes]
+        return [port for port in found if port not in but][:number]
     finally:
         for probe in probes:
             probe.close()

@@ -1,5 +1,6 @@
 """What is refused before a server starts, and what it is started with."""
 
+import itertools
 import os
 import socket
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import javaproperties
 import pytest
 
-from loop import gpu, launch, settings
+from loop import gpu, launch, ports, settings
 from smoke.fault import Fault
 
 
@@ -162,3 +163,17 @@ def test_the_servers_environment_has_nothing_of_ours(
 def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
     assert [launch.threads(workers) for workers in (1, 2, 3, 8)] == [4, 2, 1, 1]
+
+
+def test_the_ports_for_grpc_are_none_of_the_apps_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = itertools.cycle([40001, 40002, 40003])
+
+    class Probe(socket.socket):
+        def bind(self, _: object) -> None:
+            self.port = next(given)
+
+        def getsockname(self) -> tuple[str, int]:
+            return "127.0.0.1", self.port
+
+    monkeypatch.setattr(socket, "socket", Probe)
+    assert ports.free(1, but=[40001, 40003]) == [40002]

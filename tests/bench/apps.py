@@ -24,7 +24,7 @@ from smoke.samples import Sample
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / ".run" / "bench"
 QUESTION = Sample("bench", "Stopped back by after two years, and it is as good as ever.")
-ANSWER = '"score": scores[i].item()'
+ANSWER = "self.score: scores[i].item()"
 PATIENCE_SECONDS = 120.0
 END_SECONDS = 20.0
 # What a user may have set for an app of their own, or make and bin/bench.sh for themselves. With
