@@ -444,7 +444,7 @@ def test_a_watch_that_runs_is_named_and_one_that_ended_is_not(folder: Path) -> N
         (struct.pack("<Q", 1) + b"{", "its header cannot be read"),
         (b"<html>Not found", "is no safetensors file"),
         (b"", "is no safetensors file"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of git LFS"),
+        (b"version https://git-lfs/spec/v1\n", "is a pointer of git LFS"),
     ],
 )
 def test_weights_that_are_not_whole_are_a_failure(folder: Path, content: bytes, what: str) -> None:
