@@ -121,10 +121,8 @@ def of(messages: Sequence[str]) -> Cause:
     messages = _first_of_group(messages)
     start = next((i for i, each in enumerate(messages) if each.startswith("Traceback ")), None)
     if start is None:
-        # TorchServe's own complaint, with the place of the entry point, if the worker told it.
-        told = [each for each in messages if not each.startswith(" ")]
-        frames = _frames(messages)
-        return named("\n".join(told[:SHOWN_LINES]), frames)
+        # A complaint of TorchServe's, or of our own checks.
+        return named("\n".join(messages[:SHOWN_LINES]))
     chain = _exceptions(messages[start:])
     what, frames = chain[0]
     last, last_frames = chain[-1]

@@ -11,10 +11,7 @@ from loop import cause, failures, server, server_log, settings
 from loop.settings import Settings
 from smoke import unanswered
 from smoke.fault import run
-from smoke.unanswered import Unanswered
-
-# For which predict asks: it has no samples.
-ALONE = ""
+from smoke.unanswered import ALONE, Unanswered
 
 
 def main() -> int:
@@ -35,7 +32,7 @@ def of_server(app: Settings) -> str:
     record = server.recorded(app)
     if record is None or server.find(app) is not None:
         return ""
-    why = server_log.last_error(app) or "it was killed: it says nothing of its end"
+    why = server_log.how_it_ended(app)
     return f"the server, pid {record.pid}, ended without `make stop`: {why}"
 
 

@@ -69,27 +69,22 @@ def append(run: Path, row: Row) -> None:
 
 def encode(batch: Batch) -> Batch:
     """A batch, as TorchServe hands it to `Service.predict`, as JSON can hold it."""
-    return [
-        {
-            "requestId": each["requestId"].decode(),
-            "headers": [
-                {name: _plain(value) for name, value in h.items()} for h in each["headers"]
-            ],
-            "parameters": [p | {"value": _plain(p["value"])} for p in each["parameters"]],
-        }
-        for each in batch
-    ]
+    return _converted(batch, lambda request: request.decode(), _plain)
 
 
 def decode(batch: Batch) -> Batch:
     """The batch that `encode` was given."""
+    return _converted(batch, str.encode, _given)
+
+
+def _converted(
+    batch: Batch, request_id: Callable[[Any], Any], value: Callable[[Any], Any]
+) -> Batch:
     return [
         {
-            "requestId": each["requestId"].encode(),
-            "headers": [
-                {name: _given(value) for name, value in h.items()} for h in each["headers"]
-            ],
-            "parameters": [p | {"value": _given(p["value"])} for p in each["parameters"]],
+            "requestId": request_id(each["requestId"]),
+            "headers": [{name: value(part) for name, part in h.items()} for h in each["headers"]],
+            "parameters": [p | {"value": value(p["value"])} for p in each["parameters"]],
         }
         for each in batch
     ]
@@ -330,6 +325,8 @@ def close(run: Path, pid: int, status: int) -> None:
 
 def timeout(run: Path, kind: str, model_dir: str) -> float:
     """After how many seconds TorchServe gives up what a worker does.
+
+    By a regular expression, since the warm process has neither YAML nor `loop.settings`.
 
     Args:
         kind: of it, "startup" for a load, "response" for an answer.

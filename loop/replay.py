@@ -3,10 +3,9 @@
 Prints what it answers now, or the failure. What the handler prints or logs goes to stderr.
 """
 
-import json
 import os
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from loop import failures, package, recorder, settings, signals, solo, stage, trial
@@ -63,11 +62,8 @@ def folder(app: Settings, version: str) -> Path | None:
     staged = stage.folder(app, version)
     if staged.is_dir():
         return staged
-    for manifest in (app.tmp / "models").glob("*/MAR-INF/MANIFEST.json"):
-        with suppress(OSError, ValueError, KeyError):
-            if json.loads(manifest.read_text(encoding="utf-8"))["model"]["modelVersion"] == version:
-                return manifest.parents[1]
-    return None
+    unpacked = (app.tmp / "models").iterdir() if (app.tmp / "models").is_dir() else ()
+    return next((each for each in unpacked if recorder.version_in(str(each)) == version), None)
 
 
 def _tree(app: Settings, version: str) -> AbstractContextManager[Path]:

@@ -62,6 +62,11 @@ def last_error(app: Settings) -> str | None:
     return str(cause.named(last.messages[0])) if last and last.is_error else None
 
 
+def how_it_ended(app: Settings) -> str:
+    """What is known of the end of a JVM that was not stopped."""
+    return last_error(app) or "it was killed: it says nothing of its end"
+
+
 def records(app: Settings) -> Iterator[Record]:
     """What the JVM has logged, but for what it passes on from workers."""
     record = None

@@ -60,7 +60,7 @@ def _vanished(app: Settings) -> str:
     record = server.recorded(app)
     if record is None:
         return ""
-    why = server_log.last_error(app) or "killed: it says nothing of its end"
+    why = server_log.how_it_ended(app)
     return f": pid {record.pid} ended without `make stop`, {why}; `make redeploy` starts it again"
 
 

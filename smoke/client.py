@@ -153,25 +153,25 @@ def _reply(response: requests.Response) -> Reply:
     if not answers or not all(_is_answer(each) for each in answers):
         return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
     best = max(answers, key=_score)
-    return Answer(best["label"], _score(best))
+    return Answer(best["label"], float(_score(best)))
 
 
 def _is_answer(value: object) -> bool:
     return (
         isinstance(value, dict)
         and jsonl.TEXT.fits(value.get("label"))
-        and jsonl.NUMBER.fits(value.get("score", value.get("probability")))
+        and jsonl.NUMBER.fits(_score(value))
     )
 
 
 def _is_not_finite(value: object) -> bool:
-    score = value.get("score", value.get("probability")) if isinstance(value, dict) else None
+    score = _score(value)
     return isinstance(score, float) and not math.isfinite(score)
 
 
-def _score(answer: dict[str, Any]) -> float:
-    """How sure the model is; some call it a probability."""
-    return float(answer["score"] if "score" in answer else answer["probability"])
+def _score(answer: object) -> Any:
+    """How sure the model is, if it says so; some call it a probability."""
+    return answer.get("score", answer.get("probability")) if isinstance(answer, dict) else None
 
 
 def _failure(response: requests.Response, message: str) -> Failure:

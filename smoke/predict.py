@@ -21,7 +21,7 @@ def predict(given: Namespace) -> int:
     response = Client(found.url, found.token).post(asked.body, asked.content_type)
     if isinstance(response, Failure):
         print(f"predict: {escape(str(response))}", file=sys.stderr)
-        unanswered.leave(found.url, began, {"": response})
+        unanswered.leave(found.url, began, {unanswered.ALONE: response})
         return 1
     sys.stdout.write(question.shown(response.content))
     return 0

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from smoke.client import Failure
 
+# The name of what has no sample: what `predict` asks.
+ALONE = ""
+
 
 @dataclass(frozen=True)
 class Unanswered:

@@ -9,7 +9,7 @@ from loop.checks import tree as trees
 from loop.checks import weights
 from loop.checks.finding import Finding, failure, ok, warning
 from loop.checks.loading import CLASSIFIER
-from loop.checks.tree import Tree
+from loop.checks.tree import ADAPTER, Tree
 from loop.checks.weights import CURE
 from smoke.fault import Fault
 
@@ -33,7 +33,6 @@ PREFERRED = (
 )
 TOKENIZER_CONFIG = "tokenizer_config.json"
 NAMES = "index_to_name.json"
-ADAPTER = "adapter_config.json"
 
 
 def whole(tree: Tree) -> Iterator[Finding]:

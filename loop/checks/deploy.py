@@ -6,22 +6,19 @@ import sys
 import time
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING
 
 from loop import recorder
 from loop.checks import memory
 from loop.checks.finding import Finding, State, examine
 from loop.checks.table import ROWS, Part
 from loop.checks.tree import Tree
+from loop.package import Contents
 from loop.settings import Settings
 from smoke.fault import Fault
 
-if TYPE_CHECKING:
-    from loop.package import Contents
-
 
 def refuse_bad(
-    app: Settings, packed: "Contents", verb: str, parts: Collection[Part] = tuple(Part)
+    app: Settings, packed: Contents, verb: str, parts: Collection[Part] = tuple(Part)
 ) -> None:
     """Look at what has changed in the tree since it was looked at last.
 
@@ -77,7 +74,7 @@ def _fault(failures: list[Finding]) -> Fault:
     return Fault("\n  ".join([*lines, last.what]), str(last.cure))
 
 
-def _note(app: Settings, packed: "Contents", fault: Fault) -> None:
+def _note(app: Settings, packed: Contents, fault: Fault) -> None:
     """Add a refusal to what has failed, for `why`."""
     row = {"time": time.time(), "seconds": 0.0, "version": packed.version, "is_load": True}
     row |= {"worker": "", "pid": 0, "requests": [], "messages": str(fault).split("\n")}

@@ -48,11 +48,8 @@ def of(source: Source, files: Iterable[str] = ()) -> Loads:
             `from_pretrained` does not look for counts only where there are any.
     """
     words = source.words
-    sure = (
-        set()
-        if words & ELSEWHERE
-        else set(_sure(source, OTHER_WEIGHTS - {Path(each).suffix for each in files}))
-    )
+    absent = OTHER_WEIGHTS - {Path(each).suffix for each in files}
+    sure = set() if words & ELSEWHERE else set(_sure(source, absent))
     return Loads(
         model=any("Model" in each or "For" in each for each in sure),
         classifier=any(each.endswith(CLASSIFIER) for each in sure),

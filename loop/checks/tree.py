@@ -12,6 +12,7 @@ from loop.checks import loading, source, weights
 from loop.settings import Settings
 from smoke.fault import Fault
 
+ADAPTER = "adapter_config.json"
 # Without the name of its class, or with code of its own, transformers may make anything of it.
 OWN_CODE = ("auto_map", "quantization_config")
 
@@ -82,7 +83,7 @@ class Tree:
 
         Empty where their headers do not tell: other formats, adapters, files that are not whole.
         """
-        if "adapter_config.json" in self.files:
+        if ADAPTER in self.files:
             return {}
         index = self.files.get("model.safetensors.index.json")
         names = {"model.safetensors"} if "model.safetensors" in self.files else shards(index)
