@@ -1,7 +1,7 @@
 """Two versions asked the same samples in turn: what differs, and how fast each is.
 
-They are the live version and the tree's, which is loaded for as long as it takes; or, where the
-tree is what is live, the version before it.
+They are those that are named; else the live version and the tree's, which is loaded for as long as
+it takes; or, where the tree is what is live, the version before it.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
 from loop.signals import exit_on_signals
+from loop.versions import Versions
 from smoke import arguments, endpoint, report, samples, terminal
 from smoke.client import Answer, Client
 from smoke.compare import Comparison, Verdict, compare
@@ -39,6 +40,8 @@ class Side:
 
 def main() -> int:
     """Print what differs; exit 1 if anything does."""
+    if len(sys.argv) > 3:
+        raise Fault(f"{' '.join(sys.argv[1:])} is more than two versions", "name two: A=… B=…")
     app = settings.read(os.environ["APP"])
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
@@ -47,7 +50,7 @@ def main() -> int:
     with lock.held(app, "compare"):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")
-        with sides(settings.as_started(app)) as (before, after):
+        with sides(settings.as_started(app), sys.argv[1:]) as (before, after):
             answers = in_turn(app, (before.version, after.version), asked)
     olds, news = ([timed for timed, _ in answers], [timed for _, timed in answers])
     comparisons = compare(asked, accepted(asked, olds), news, tolerance)
@@ -56,15 +59,18 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
-    """Have both versions loaded, the older first.
+def sides(app: Settings, named: Sequence[str]) -> Iterator[tuple[Side, Side]]:
+    """Have both versions loaded, the older first; one that is named goes against the live one.
 
     Raises:
-        Fault: there is only one.
+        Fault: there is only one, or none of that name.
         Refused: the tree's version does not load.
     """
     management = Management(app)
     found = versions.find(app, management)
+    if named:
+        yield registered(found, [found.live, *named][-2:])
+        return
     packed = package.contents(app)
     if packed.version == found.live:
         if found.previous is None:
@@ -74,6 +80,16 @@ def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
     deploy.refuse_bad(app, packed, "compare")
     with candidate.registered(app, management, packed, Budget()):
         yield Side(found.live, "live"), Side(packed.version, "your tree")
+
+
+def registered(found: Versions, both: Sequence[str]) -> tuple[Side, Side]:
+    """Two versions that are registered. Raises Fault."""
+    if both[0] == both[1]:
+        raise Fault(f"{both[0]} is one version, not two", "`make models` lists them")
+    for each in both:
+        versions.require(found, each)
+    first, second = (Side(each, "live" if each == found.live else "registered") for each in both)
+    return first, second
 
 
 def in_turn(

@@ -19,6 +19,7 @@ from loop import (
     server,
     settings,
     versions,
+    workers,
 )
 from loop.budget import Budget
 from loop.checks import deploy
@@ -129,7 +130,7 @@ def back_to(app: Settings, version: str) -> None:
     """
     management = Management(app)
     live = management.live()
-    candidate.register(app, management, version)
+    workers.register(app, management, version)
     gate.ask(app, version, loaded=None)
     versions.promote(app, management, version, instead_of=live)
     print(f"reload: {app.name} serves {version} again")
