@@ -20,11 +20,12 @@ from loop.signals import exit_on_signals
 from loop.versions import Versions
 from smoke import arguments, endpoint, report, samples, terminal
 from smoke.client import Answer, Client
-from smoke.compare import Comparison, Verdict, compare
+from smoke.compare import compare
 from smoke.fault import Fault, Unanswered, run
 from smoke.golden import DIGITS, Golden
 from smoke.replies import Timed
 from smoke.samples import Sample
+from smoke.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ def main() -> int:
             raise Unanswered("the server is not running", "start it with `make redeploy`")
         with sides(settings.as_started(app), sys.argv[1:]) as (before, after):
             answers = in_turn(app, (before.version, after.version), asked)
-    olds, news = ([timed for timed, _ in answers], [timed for _, timed in answers])
-    comparisons = compare(asked, accepted(asked, olds), news, tolerance)
-    show(before, after, comparisons, compare(asked, {}, olds, tolerance))
-    return 0 if all(each.verdict is Verdict.SAME for each in comparisons) else 1
+    old, new = Tally(), Tally()
+    for sample, (first, second) in zip(asked, answers, strict=True):
+        old.add(compare(sample, None, first, tolerance))
+        new.add(compare(sample, accepted(sample, first), second, tolerance))
+    show(before, after, old, new)
+    return 0 if new.all_same else 1
 
 
 @contextlib.contextmanager
@@ -118,25 +121,21 @@ def _timed(client: Client, sample: Sample) -> Timed:
     return Timed(reply, time.perf_counter() - began)
 
 
-def accepted(asked: Sequence[Sample], answers: Sequence[Timed]) -> dict[str, Golden]:
-    """The answers of one version, as goldens for the other."""
-    return {
-        sample.id: Golden(sample.id, timed.reply.label, round(timed.reply.score, DIGITS))
-        for sample, timed in zip(asked, answers, strict=True)
-        if isinstance(timed.reply, Answer)
-    }
+def accepted(sample: Sample, timed: Timed) -> Golden | None:
+    """The answer of one version, as a golden for the other."""
+    if not isinstance(timed.reply, Answer):
+        return None
+    return Golden(sample.id, timed.reply.label, round(timed.reply.score, DIGITS))
 
 
-def show(
-    before: Side, after: Side, comparisons: Sequence[Comparison], old: Sequence[Comparison]
-) -> None:
+def show(before: Side, after: Side, old: Tally, new: Tally) -> None:
     """Print what differs between two versions, and how fast and how right each is."""
     colour = terminal.has_colour(sys.stdout)
-    for line in report.differences(comparisons, terminal.width(), colour):
+    for line in report.differences(new, terminal.width(), colour):
         print(line)
-    print(f"compare: {before} → {after}: {' · '.join(report.verdicts(comparisons))}")
-    for side, answers in ((before, old), (after, comparisons)):
-        print(" · ".join([f"{side.version}  {report.latency(answers)}", *report.truth(answers)]))
+    print(f"compare: {before} → {after}: {' · '.join(report.verdicts(new))}")
+    for side, tally in ((before, old), (after, new)):
+        print(" · ".join([f"{side.version}  {report.latency(tally)}", *report.truth(tally)]))
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def failure(app: Settings, version: str | None = None) -> Failure | None:
 def question(app: Settings) -> Sample:
     """The app's first sample, which its handler is known to understand; else any text."""
     try:
-        return samples.read(app.app)[0]
+        return next(samples.stream(app.app))
     except Fault:
         return Sample("ready", "Are you ready?")
 

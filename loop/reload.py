@@ -115,11 +115,11 @@ def _examine(
 ) -> None:
     """Put a version through the gate, and print how it did."""
     since = time.time()
-    comparisons = gate.ask(app, version, loaded, wanted)
-    seconds = budget.spent(f"{len(comparisons) or 1} samples")
+    tally = gate.ask(app, version, loaded, wanted)
+    seconds = budget.spent(f"{tally.size or 1} samples")
     wanted()
-    gate.show(comparisons, verb, seconds)
-    gate.check(app, version, kind, comparisons, since)
+    gate.show(tally, verb, seconds)
+    gate.check(app, version, kind, tally, since)
 
 
 def back_to(app: Settings, version: str) -> None:

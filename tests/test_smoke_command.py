@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from smoke import __main__ as command
-from smoke import atomic, fault, golden, samples
+from smoke import fault, golden, jsonl, samples
 from tests.fake_model import FakeModel, Request, Response, rate
 
 ROOT = Path(__file__).parent.parent
@@ -167,10 +167,10 @@ def test_ctrl_c_while_accepting_leaves_the_old_goldens(
     before = golden.path(app).read_bytes()
     model.think = wrong
 
-    def interrupted(path: Path, content: bytes) -> None:
+    def interrupted(row: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atomic, "write", interrupted)
+    monkeypatch.setattr(jsonl, "encode", interrupted)
     assert smoke("accept") == 130
     assert golden.path(app).read_bytes() == before
 
