@@ -147,7 +147,7 @@ def _wait_for_answers(server: psutil.Process | None) -> None:
 
 def _sweep(app: Settings) -> None:
     """Remove the pid file, sockets, unpacked models and keys of a server that is gone."""
-    for folder in (app.run / "tmp", app.run / "cwd"):
+    for folder in (app.run / "tmp", app.run / "cwd", app.run / "served"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     for name in ("server.json", "endpoint.json"):

@@ -82,6 +82,7 @@ def promote(app: Settings, management: Management, version: str, instead_of: str
         if record is not None:
             server.record(app, record)
         raise
+    ready.note_endpoint(app, version)
 
 
 def retire(app: Settings, management: Management) -> None:

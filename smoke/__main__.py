@@ -6,6 +6,7 @@ accept   asks every sample and makes the answers the goldens, if all were answer
 exit     0 all the same · 1 something is not · 2 a file or an option is wrong · 3 nothing answers
 """
 
+import contextlib
 import itertools
 import shlex
 import sys
@@ -27,6 +28,7 @@ from smoke import (
 )
 from smoke.client import Client, Failure
 from smoke.compare import Verdict
+from smoke.endpoint import Endpoint
 from smoke.golden import Golden
 from smoke.suite import Suite
 from smoke.tally import Tally
@@ -40,7 +42,7 @@ def run(given: Namespace) -> int:
     Returns:
         0 if every sample's answer is the same as its golden, else 1.
     """
-    loaded, client = _prepare(given)
+    loaded, client, found = _prepare(given)
     folder = given.app / ".run" / "smoke"
     tally, cases = Tally(), junit.Document()
     began, start = time.time(), time.perf_counter()
@@ -59,6 +61,10 @@ def run(given: Namespace) -> int:
 
     colour = terminal.has_colour(sys.stdout)
     _print_differences(tally)
+    differing = golden.differing(loaded.made_with, found.made_with)
+    # Another version, in which nothing has changed, needs no word.
+    if differing and not (tally.all_same and set(differing) == {"version"}):
+        print(f"the goldens were made with {'; '.join(differing.values())}")
     print(report.summary("smoke", tally, seconds, given.threads, colour))
     if loaded.orphans:
         some = report.some(
@@ -81,7 +87,7 @@ def accept(given: Namespace) -> int:
     Returns:
         0 if the goldens are written; 1 if a sample was not answered, and nothing is written.
     """
-    loaded, client = _prepare(given)
+    loaded, client, found = _prepare(given)
     path, tally = golden.path(given.app), Tally()
 
     def accepted() -> Iterator[Golden]:
@@ -91,9 +97,12 @@ def accept(given: Namespace) -> int:
                 yield each.accepted()
         if tally.verdicts[Verdict.FAILED]:
             raise NotAnsweredError
+        if tally.all_same and not loaded.orphans and loaded.made_with:
+            raise NothingNewError
 
     try:
-        golden.write(given.app, accepted(), loaded.made_with)
+        with contextlib.suppress(NothingNewError):
+            golden.write(given.app, accepted(), found.made_with)
     except NotAnsweredError:
         _print_differences(tally)
         print(
@@ -115,10 +124,14 @@ class NotAnsweredError(Exception):
     """A sample was not answered, so there is nothing to accept."""
 
 
-def _prepare(given: Namespace) -> tuple[Suite, Client]:
+class NothingNewError(Exception):
+    """The goldens are what would be written."""
+
+
+def _prepare(given: Namespace) -> tuple[Suite, Client, Endpoint]:
     loaded = Suite(given.app)
     found = arguments.find(given)
-    return loaded, Client(found.url, found.token, connections=given.threads)
+    return loaded, Client(found.url, found.token, connections=given.threads), found
 
 
 def _print_differences(tally: Tally) -> None:

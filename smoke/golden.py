@@ -57,6 +57,15 @@ def made_with(app: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """By name, with what else the goldens were made than is serving, where both are known."""
+    return {
+        name: f"{name} {then[name]}, now {now[name]}"
+        for name in then
+        if name in now and then[name] != now[name]
+    }
+
+
 def write(app: Path, goldens: Iterable[Golden], made_with: Mapping[str, Any]) -> None:
     """Replace an app's goldens, all or nothing.
 
