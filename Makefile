@@ -33,8 +33,8 @@ reload: setup model ## Swap the tree's version in while the server runs (GATE=er
 watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 	@bin/watch.sh
 
-smoke: setup ## Ask the samples and compare the answers with the goldens
-	@bin/smoke.sh run $(VERSION_OPTION)
+smoke: setup ## Ask the samples, compare with the goldens (RESUME=1 goes on with a stopped run)
+	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume)
 
 accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)

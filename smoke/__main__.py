@@ -17,12 +17,11 @@ from pathlib import Path
 
 from smoke import (
     arguments,
-    atomic,
     fault,
     golden,
-    jsonl,
     junit,
     report,
+    results,
     terminal,
     unanswered,
 )
@@ -34,6 +33,8 @@ from smoke.suite import Suite
 from smoke.tally import Tally
 
 SHOWN = 8
+# A server that is restarted is back by then.
+PATIENCE_SECONDS = 15.0
 
 
 def run(given: Namespace) -> int:
@@ -46,11 +47,27 @@ def run(given: Namespace) -> int:
     folder = given.app / ".run" / "smoke"
     tally, cases = Tally(), junit.Document()
     began, start = time.time(), time.perf_counter()
-    with atomic.writing(folder / "results.jsonl") as results:
-        for each in loaded.judge(client, given.tolerance, given.threads, "smoke"):
-            results.write(jsonl.encode(each.row()))
+    about = results.about(given.app, client.url, given.tolerance)
+    with results.writing(given.app, about, given.resume) as (file, count):
+        for each in results.before(given.app, loaded.samples(), count):
             cases.add(each)
             tally.add(each)
+        judged = loaded.judge(
+            client,
+            given.tolerance,
+            given.threads,
+            "smoke",
+            skip=count,
+            patience=PATIENCE_SECONDS,
+        )
+        try:
+            for each in judged:
+                file.write(results.line(each))
+                cases.add(each)
+                tally.add(each)
+        except (KeyboardInterrupt, fault.Unanswered):
+            _say_how_to_go_on(tally.size, loaded.size, given)
+            raise
     seconds = time.perf_counter() - start
     cases.write(given.junit or folder / "junit.xml", tally, client.url, seconds)
 
@@ -79,6 +96,15 @@ def run(given: Namespace) -> int:
         return 0
     print(f"next: {_next(set(tally.verdicts), given)}")
     return 1
+
+
+def _say_how_to_go_on(done: int, size: int, given: Namespace) -> None:
+    if done:
+        print(
+            f"smoke: stopped after {done:,} of {size:,}:"
+            f" go on with `{_make('smoke', given)} RESUME=1`",
+            file=sys.stderr,
+        )
 
 
 def accept(given: Namespace) -> int:
@@ -153,7 +179,7 @@ def _make(target: str, given: Namespace) -> str:
     words = ["make", target]
     if given.app.resolve() != Path.cwd():
         words.append(f"APP={given.app}")
-    if target == "accept":
+    if target in ("accept", "smoke"):
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
     return shlex.join(words)
@@ -169,6 +195,9 @@ def main() -> int:
         type=Path,
         metavar="FILE",
         help="where a run leaves its JUnit XML (default: APP/.run/smoke/junit.xml)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped where it was"
     )
     given = parser.parse_args()
     return accept(given) if given.verb == "accept" else run(given)

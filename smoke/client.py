@@ -64,6 +64,9 @@ class Client:
         connections: how many are kept alive: one for each thread that asks.
         read_seconds: how long a request may take.
 
+    Attributes:
+        has_answered: whether anything has come from there yet.
+
     Raises:
         Fault: the URL or the token cannot be sent.
     """
@@ -76,6 +79,7 @@ class Client:
         read_seconds: float = READ_SECONDS,
     ) -> None:
         self.url = url
+        self.has_answered = False
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = _session(url, connections)
         headers = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
@@ -122,6 +126,7 @@ class Client:
             return Failure("the connection broke before the answer came")
         except requests.RequestException as error:
             return Failure(f"the answer cannot be read ({error})")
+        self.has_answered = True
         return response if response.status_code == 200 else _failure(response, _words(response))
 
 

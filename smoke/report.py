@@ -56,7 +56,8 @@ def summary(verb: str, tally: Tally, seconds: float, threads: int, colour: bool)
     """
     at_a_time = f", {threads} at a time" if threads > 1 else ""
     asked = f"{tally.size} samples in {seconds:.2f} s{at_a_time} ({latency(tally)})"
-    parts = [*verdicts(tally), asked, *truth(tally)]
+    again = [f"{tally.retried} sent again while nothing listened"] if tally.retried else []
+    parts = [*verdicts(tally), asked, *again, *truth(tally)]
     return paint(f"{verb}: {' · '.join(parts)}", "green" if tally.all_same else "red", colour)
 
 

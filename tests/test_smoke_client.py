@@ -181,3 +181,46 @@ def test_no_server_ends_all_of_it() -> None:
     client = Client(f"http://127.0.0.1:{free_port()}/predictions/reviews")
     with pytest.raises(Unanswered):
         replies.collect(client, [SAMPLE] * 100, threads=4)
+
+
+def test_a_stream_of_any_length_keeps_a_window_of_it(model: FakeModel) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Sample]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Sample(str(taken), "x")
+
+    model.think = lambda request: Response({"label": "x", "score": 1})
+    for sample, _ in replies.stream(Client(model.url), endless(), threads=1, window=8):
+        assert taken <= int(sample.id) + 2 * 8
+        if sample.id == "40":
+            break
+
+
+@pytest.fixture
+def restarting(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client of a server that has answered, and then refuses two connections."""
+    client = Client(model.url)
+    client.ask(SAMPLE)
+    ask, refused = client.ask, iter([True, True])
+
+    def sometimes(sample: Sample) -> Answer | Failure:
+        if next(refused, False):
+            raise Unanswered("nothing listens", "start it")
+        return ask(sample)
+
+    monkeypatch.setattr(client, "ask", sometimes)
+    return client
+
+
+def test_what_nobody_has_read_is_sent_again_if_somebody_waits(restarting: Client) -> None:
+    ((_, timed),) = replies.stream(restarting, [SAMPLE], threads=1, patience=5)
+    assert isinstance(timed.reply, Answer)
+    assert timed.retries == 2
+
+
+def test_what_nobody_has_read_is_unanswered_if_nobody_waits(restarting: Client) -> None:
+    with pytest.raises(Unanswered):
+        replies.collect(restarting, [SAMPLE], threads=1)
