@@ -258,7 +258,8 @@ def test_a_run_does_not_go_on_with_other_samples(
         file.write('\n{"id": "one-more", "text": "x"}')
     assert smoke("--resume") == 2
     assert "samples changed since" in capsys.readouterr().err
-    assert model.requests == []
+    # At most the one that was in flight.
+    assert len(model.requests) <= 1
 
 
 @pytest.mark.usefixtures("stopped")
