@@ -80,6 +80,22 @@ def latency(comparisons: Iterable[Comparison]) -> str:
     return f"p50 {_milliseconds(times, 0.5)}, p95 {_milliseconds(times, 0.95)}"
 
 
+def failed(what: str, said: str, ids: Sequence[str], colour: bool) -> list[str]:
+    """The lines on what failed with the same words.
+
+    Args:
+        what: what failed, and how many.
+        ids: those of its samples.
+    """
+    tag, hue = TAGS[Verdict.FAILED]
+    head = paint(pad(tag, TAG_COLUMNS), hue, colour)
+    shown = some([escape(each) for each in ids], SHOWN_IDS)
+    return [
+        f"{head}{what}  {fit(escape(said), MESSAGE_COLUMNS)}",
+        " " * TAG_COLUMNS + paint(shown, "dim", colour),
+    ]
+
+
 def truth(comparisons: Iterable[Comparison]) -> list[str]:
     """How often the answer is the true label; nothing where no truth is known."""
     known = [each.is_true for each in comparisons if each.is_true is not None]
@@ -104,11 +120,8 @@ def _said(comparison: Comparison) -> str | None:
 
 def _failed(group: Sequence[Comparison], colour: bool) -> list[str]:
     """The lines on samples that failed with the same words."""
-    tag, hue = TAGS[Verdict.FAILED]
-    said = fit(escape(_said(group[0]) or ""), MESSAGE_COLUMNS)
-    ids = some([escape(each.sample.id) for each in group], SHOWN_IDS)
-    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{len(group)} samples  {said}"
-    return [head, " " * TAG_COLUMNS + paint(ids, "dim", colour)]
+    ids = [each.sample.id for each in group]
+    return failed(f"{len(group)} samples", _said(group[0]) or "", ids, colour)
 
 
 def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) -> list[str]:
