@@ -1,8 +1,8 @@
 """Have Locust ask a served model an app's samples, by many users at a time.
 
 This looks at what was given and at the server, and then becomes Locust, which takes the rest of the
-command line. Locust replaces Python's own sockets as soon as it is imported: nothing else here
-imports it, and the traffic is in smoke/locustfile.py.
+command line (smoke/swarm.py). Locust replaces Python's own sockets as soon as it is imported: only
+that and the traffic, smoke/locustfile.py, import it.
 """
 
 import importlib.util
@@ -71,7 +71,7 @@ def locust(words: Sequence[str]) -> list[str]:
         raise Fault(f'USERS "{users}": not a number from 1 up', "give one such as 16")
     if not re.fullmatch(SPAN, time) or not re.search("[1-9]", time):
         raise Fault(f'TIME "{time}": not a time', "give one such as 30s, 5m or 1h30m")
-    given = ["--locustfile", str(LOCUSTFILE), "--headless", *_log(words)]
+    given = ["--locustfile", str(LOCUSTFILE), "--headless", "--only-summary", *_log(words)]
     if "--worker" not in words:
         # All users at once: who measures a server does not wait for its load.
         given += ["--users", users, "--spawn-rate", users, "--run-time", time]
@@ -88,16 +88,19 @@ def _log(words: Sequence[str]) -> list[str]:
 
 def summary(figures: Figures, colour: bool) -> str:
     """One line on all requests."""
+    if not figures.requests:
+        line = "load: no answer, and no failure, in this time: make it longer with TIME="
+        return terminal.paint(line, "red", colour)
     milliseconds = (f"{name} {value:.0f} ms" for name, value in figures.milliseconds.items())
-    rate = figures.requests / figures.seconds if figures.seconds else 0.0
+    rate = figures.requests / figures.seconds
     parts = [
         f"{figures.requests} requests in {figures.seconds:.1f} s, {figures.users} at a time",
         f"{rate:.1f} a second",
         ", ".join(milliseconds),
         f"{figures.failed} failed" if figures.failed else "all answered",
     ]
-    line = f"load: {' · '.join(part for part in parts if part)}"
-    return terminal.paint(line, "red" if figures.failed else "green", colour)
+    hue = "red" if figures.failed else "green"
+    return terminal.paint(f"load: {' · '.join(parts)}", hue, colour)
 
 
 def main() -> NoReturn:
@@ -108,7 +111,9 @@ def main() -> NoReturn:
     asked, model = samples.read(app()), found()
     # Refuses a server that is not there; what it answers, the load will show.
     Client(model.url, model.token).ask(asked[0])
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "locust", *arguments])  # noqa: S606
+    # With the import path that this has.
+    safe = ["-P"] if sys.flags.safe_path else []
+    os.execv(sys.executable, [sys.executable, *safe, "-m", "smoke.swarm", *arguments])  # noqa: S606
 
 
 if __name__ == "__main__":

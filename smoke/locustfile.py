@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import gevent
+from gevent.hub import Hub
+from geventhttpclient.response import HTTPConnectionClosed
 from locust import FastHttpUser, events, task
 from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
@@ -30,7 +32,7 @@ MODEL = load.found()
 HEADERS = {"Content-Type": JSON} | (
     {} if MODEL.token is None else {"Authorization": f"Bearer {MODEL.token}"}
 )
-BODIES = [(each.id, body(each)) for each in samples.read(load.app())]
+BODIES = [(each.id, body(each).decode()) for each in samples.read(load.app())]
 # All users share it, so that each sample is asked as often as any other.
 QUESTIONS = itertools.cycle(BODIES)
 BEGAN = time.time()
@@ -46,6 +48,9 @@ class Missed:
     times: int
     last: Failure
 
+
+# It would print each Ctrl-C.
+Hub.NOT_ERROR += (KeyboardInterrupt,)
 
 # By the words of the server, and the sample. Workers send theirs to the master, and forget them.
 missed: dict[tuple[str, str], Missed] = {}
@@ -88,16 +93,25 @@ class Asker(FastHttpUser):
 
 
 def reply_of(response: FastResponse) -> Reply:
-    """What came back; of a connection that broke, Locust keeps the error."""
-    if response.status_code == 0:
-        return Failure(f"no answer: {response.error}")
-    return judge(response)
+    """What came back; where nothing did, Locust keeps the error."""
+    error = getattr(response, "error", None)
+    if response.status_code:
+        return judge(response)  # type: ignore[arg-type] # it has headers: there was a status
+    if isinstance(error, ConnectionRefusedError):
+        return Failure("nothing answers there any more")
+    if isinstance(error, HTTPConnectionClosed | ConnectionError):
+        return Failure("the connection broke before the answer came")
+    if isinstance(error, TimeoutError):
+        return Failure(f"no answer within {READ_SECONDS:g} s")
+    return Failure(f"no answer: {error}")
 
 
 @events.report_to_master.add_listener
 def send_missed(client_id: str, data: dict[str, Any], **_: object) -> None:
     """In a worker: hand over what was not answered since the last time."""
-    data["missed"] = [(sample, each.times, asdict(each.last)) for (_, sample), each in missed.items()]
+    data["missed"] = [
+        (sample, each.times, asdict(each.last)) for (_, sample), each in missed.items()
+    ]
     missed.clear()
 
 
@@ -111,8 +125,8 @@ def take_missed(client_id: str, data: dict[str, Any], **_: object) -> None:
 @events.init.add_listener
 def tell_when_done(environment: Environment, **_: object) -> None:
     """In whoever has all the figures: show how far it is, and at the end what they are."""
-    # Locust's tables, every other second: where the rest of its log goes.
-    logging.getLogger("locust.stats_logger").handlers = logging.getLogger("locust").handlers
+    # Its tables: all of it is in the report.
+    logging.getLogger("locust.stats_logger").disabled = True
     if isinstance(environment.runner, LocalRunner | MasterRunner):
         progress = gevent.spawn(show_progress, environment)
         events.quit.add_listener(lambda **_: progress.kill())
@@ -163,12 +177,14 @@ def figures(environment: Environment) -> Figures:
     """What Locust has counted of all requests; it rounds times to two digits."""
     total = environment.stats.total
     users = getattr(environment.parsed_options, "num_users", 0)
-    if not total.num_requests:
-        return Figures(users, 0, 0, 0.0, {})
-    seconds = (total.last_request_timestamp or 0.0) - total.start_time
-    times = {name: total.get_response_time_percentile(part) for name, part in PARTS.items()}
-    times["worst"] = total.max_response_time
-    return Figures(users, total.num_requests, total.num_failures, seconds, times)
+    seconds = (total.last_request_timestamp or total.start_time) - total.start_time
+    worst = float(total.max_response_time)
+    times = {
+        name: min(worst, total.get_response_time_percentile(part)) for name, part in PARTS.items()
+    }
+    return Figures(
+        users, total.num_requests, total.num_failures, seconds, {**times, "worst": worst}
+    )
 
 
 def failures(colour: bool) -> Iterator[str]:
