@@ -8,6 +8,7 @@ that and the traffic, smoke/locustfile.py, import it.
 import importlib.util
 import os
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,17 @@ def locust(words: Sequence[str]) -> list[str]:
         # All users at once: who measures a server does not wait for its load.
         given += ["--users", users, "--spawn-rate", users, "--run-time", time]
         given += ["--stop-timeout", str(STOP_SECONDS)]
+    if any(each.startswith("--processes") for each in words) and "--worker" not in words:
+        given += _own_port()
     return [*given, *words]
+
+
+def _own_port() -> list[str]:
+    """Where the processes of one machine meet: nobody else does, and no other run is in the way."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        host, port = probe.getsockname()
+    bound = ["--master-bind-host", host, "--master-bind-port", str(port)]
+    return [*bound, "--master-host", host, "--master-port", str(port)]
 
 
 def _log(words: Sequence[str]) -> list[str]:

@@ -3,8 +3,11 @@
 Only Locust reads this file.
 """
 
+import ctypes
 import itertools
 import logging
+import os
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -38,6 +41,7 @@ QUESTIONS = itertools.cycle(BODIES)
 BEGAN = time.time()
 # Where nothing answers, users would ask in vain some thousand times a second.
 PAUSE_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1
 PARTS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -51,6 +55,15 @@ class Missed:
 
 # It would print each Ctrl-C.
 Hub.NOT_ERROR += (KeyboardInterrupt,)
+
+
+def end_with_parent() -> None:
+    """In a process of --processes: end with the first, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+os.register_at_fork(after_in_child=end_with_parent)
 
 # By the words of the server, and the sample. Workers send theirs to the master, and forget them.
 missed: dict[tuple[str, str], Missed] = {}

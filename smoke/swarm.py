@@ -5,13 +5,18 @@ first that a process runs.
 """
 
 from smoke import fault
+from smoke.fault import Fault
 
 
 def main() -> int:
     """Read Locust's arguments and do as they say; it leaves by itself."""
+    from locust.exception import RPCError
     from locust.main import main as locust
 
-    locust()
+    try:
+        locust()
+    except RPCError as error:
+        raise Fault(str(error), "name another port with --master-bind-port") from error
     return 0
 
 
