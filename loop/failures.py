@@ -222,7 +222,7 @@ def by_cause(
         groups.setdefault(causes[reply].kind, []).append(sample)
     told = []
     for ids in groups.values():
-        count = f"{sum(times[each] for each in ids)} requests, " if times else ""
+        count = f"{report.requests(sum(times[each] for each in ids))}, " if times else ""
         told.append(f"{causes[failed[ids[0]]]}\n  {count}samples: {report.some(ids, SHOWN_IDS)}")
     return "\n".join([f"{len(told)} causes", *told] if len(told) > 1 else told)
 

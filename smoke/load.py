@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from smoke import endpoint, fault, samples, terminal
+from smoke import endpoint, fault, report, samples, terminal
 from smoke.arguments import variable
 from smoke.client import Client
 from smoke.endpoint import Endpoint
@@ -103,9 +103,9 @@ def summary(figures: Figures, colour: bool) -> str:
         line = "load: no answer, and no failure, in this time: make it longer with TIME="
         return terminal.paint(line, "red", colour)
     milliseconds = (f"{name} {value:.0f} ms" for name, value in figures.milliseconds.items())
-    rate = figures.requests / figures.seconds
+    asked, rate = report.requests(figures.requests), figures.requests / figures.seconds
     parts = [
-        f"{figures.requests} requests in {figures.seconds:.1f} s, {figures.users} at a time",
+        f"{asked} in {figures.seconds:.1f} s, {figures.users} at a time",
         f"{rate:.1f} a second",
         ", ".join(milliseconds),
         f"{figures.failed} failed" if figures.failed else "all answered",

@@ -19,7 +19,7 @@ import gevent
 from gevent.hub import Hub
 from geventhttpclient.response import HTTPConnectionClosed
 from locust import FastHttpUser, events, task
-from locust.contrib.fasthttp import FastResponse
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastResponse
 from locust.env import Environment
 from locust.html import get_html_report
 from locust.runners import LocalRunner, MasterRunner
@@ -109,7 +109,10 @@ def reply_of(response: FastResponse) -> Reply:
     """What came back; where nothing did, Locust keeps the error."""
     error = getattr(response, "error", None)
     if response.status_code:
-        return judge(response)  # type: ignore[arg-type] # it has headers: there was a status
+        try:
+            return judge(response)  # type: ignore[arg-type] # it has headers: there was a status
+        except FAILURE_EXCEPTIONS as broken:  # while its body was read
+            error = broken
     if isinstance(error, ConnectionRefusedError):
         return Failure("nothing answers there any more")
     if isinstance(error, HTTPConnectionClosed | ConnectionError):
@@ -183,14 +186,17 @@ def tell(environment: Environment) -> int:
         print(f"load: {fault}", file=sys.stderr)
         return fault.exit_code
     print(f"report: {path}", flush=True)
-    return 1 if total.num_failures or not total.num_requests else 0
+    if total.num_failures or not total.num_requests:
+        return 1
+    return 1 if environment.runner and environment.runner.exceptions else 0
 
 
 def figures(environment: Environment) -> Figures:
     """What Locust has counted of all requests; it rounds times to two digits."""
     total = environment.stats.total
     users = getattr(environment.parsed_options, "num_users", 0)
-    seconds = (total.last_request_timestamp or total.start_time) - total.start_time
+    # The clocks of two machines may differ.
+    seconds = max(0.001, (total.last_request_timestamp or 0.0) - total.start_time)
     worst = float(total.max_response_time)
     times = {
         name: min(worst, total.get_response_time_percentile(part)) for name, part in PARTS.items()
@@ -208,7 +214,7 @@ def failures(colour: bool) -> Iterator[str]:
         times[words] += each.times
         ids[words].append(sample)
     for words, number in times.most_common():
-        yield from report.failed(f"{number} requests", words, ids[words], colour)
+        yield from report.failed(report.requests(number), words, ids[words], colour)
 
 
 def leave_word() -> None:

@@ -96,6 +96,11 @@ def failed(what: str, said: str, ids: Sequence[str], colour: bool) -> list[str]:
     ]
 
 
+def requests(number: int) -> str:
+    """So many requests."""
+    return f"{number} request{'s' * (number != 1)}"
+
+
 def truth(comparisons: Iterable[Comparison]) -> list[str]:
     """How often the answer is the true label; nothing where no truth is known."""
     known = [each.is_true for each in comparisons if each.is_true is not None]
