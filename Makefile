@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # A deploy, then the smoke test: never both at once.
 .NOTPARALLEL:
 
-VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA TEXT
+VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE USERS TIME BACKBONE DATA TEXT
 export $(VARIABLES)
 # As they were typed: a dollar sign in them is not make's.
 $(foreach name,$(VARIABLES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
@@ -23,7 +23,7 @@ VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make 
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload watch smoke accept predict try compare rollback
+.PHONY: redeploy reload watch smoke accept load predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
@@ -38,6 +38,10 @@ smoke: setup ## Ask the samples, compare with the goldens (RESUME=1 goes on with
 
 accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)
+
+load: ## Ask the samples by many users at a time (USERS=16, TIME=30s): how fast, what is lost
+	@bin/setup.sh load
+	@bin/load.sh
 
 predict: setup ## Ask about one text: make predict TEXT="…"
 	@bin/predict.sh $(VERSION_OPTION) -- $(TEXT_GIVEN)
@@ -112,11 +116,11 @@ setup: ## Make the virtual environment: pinned packages and Java
 	@bin/setup.sh
 
 test: ## Run the toolkit's own tests (T="-k name" chooses)
-	@bin/setup.sh train dev
+	@bin/setup.sh train dev load
 	@$(BIN)/python -m pytest --timeout 240 -n 2 --dist loadfile --no-loadscope-reorder $(T)
 
 check: ## Lint, types and format of all code
-	@bin/setup.sh train dev
+	@bin/setup.sh train dev load
 	@bin/check.sh
 
 bench: setup model ## Time the loop, and test it under load (about half an hour)

@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from http.client import responses
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -97,11 +99,8 @@ class Client:
         Raises:
             Unanswered: nothing listens at the URL.
         """
-        body = {"text": sample.text}
-        if sample.text_pair is not None:
-            body["text_pair"] = sample.text_pair
-        response = self.post(json.dumps(body).encode(), "application/json")
-        return response if isinstance(response, Failure) else _reply(response)
+        response = self.post(body(sample), question.JSON)
+        return response if isinstance(response, Failure) else judge(response)
 
     def post(self, body: bytes, content_type: str) -> requests.Response | Failure:
         """Send any body; the response is one of status 200.
@@ -130,6 +129,32 @@ class Client:
         return response if response.status_code == 200 else _failure(response, _words(response))
 
 
+class Response(Protocol):
+    """What came back, whichever library brought it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+def body(sample: Sample) -> bytes:
+    """What is sent of a sample, as JSON."""
+    pair = {} if sample.text_pair is None else {"text_pair": sample.text_pair}
+    return json.dumps({"text": sample.text, **pair}).encode()
+
+
+def judge(response: Response) -> Reply:
+    """The answer in a response, or why there is none in it."""
+    if response.status_code != 200:
+        return _failure(response, _words(response))
+    return _reply(response)
+
+
 def _session(url: str, connections: int) -> requests.Session:
     """A session that has looked for proxies and certificates in the environment, once.
 
@@ -147,7 +172,7 @@ def _session(url: str, connections: int) -> requests.Session:
     return session
 
 
-def _reply(response: requests.Response) -> Reply:
+def _reply(response: Response) -> Reply:
     try:
         content = json.loads(response.content)
     except ValueError:
@@ -179,10 +204,10 @@ def _score(answer: object) -> Any:
     return answer.get("score", answer.get("probability")) if isinstance(answer, dict) else None
 
 
-def _failure(response: requests.Response, message: str) -> Failure:
+def _failure(response: Response, message: str) -> Failure:
     return Failure(message, response.status_code, response.headers.get("x-request-id"))
 
 
-def _words(response: requests.Response) -> str:
+def _words(response: Response) -> str:
     """What the server says: TorchServe's `message` where there is one, else the body."""
-    return question.words(response.content) or response.reason or "no words"
+    return question.words(response.content) or responses.get(response.status_code, "no words")
