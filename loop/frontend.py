@@ -15,7 +15,7 @@ POLL_SECONDS = 0.005
 
 # Both end in figures: how long a request waited, and how long the handler had its batch.
 WAITED = r"{thread} \S+RestJob - Waiting time ns: (\d+), Backend"
-HANDLED = r"{thread}-stdout \S+WorkerLifeCycle - result=\[METRICS\]PredictionTime\.Milliseconds:([\d.]+)"
+HANDLED = r"{thread}-stdout \S+LifeCycle - result=\[METRICS\]PredictionTime\.\w+:([\d.]+)"
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def read(text: str, model: str) -> Exposition:
     for family in text_string_to_metric_families(text):
         for name, labels, value, *_ in family.samples:
             if name.startswith("Requests"):
-                # TorchServe names its counters as it likes; the parser adds what they should end in.
+                # The parser gives counters the ending that they should have.
                 answers[name.removeprefix("Requests").removesuffix("_total")] = value
             if labels.get("ModelName") != model or "ModelVersion" not in labels:
                 continue
