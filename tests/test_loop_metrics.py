@@ -1,6 +1,7 @@
 """What is made of the metrics that TorchServe tells, and of the times in its log."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import promql_parser
@@ -10,7 +11,7 @@ import yaml
 from loop import frontend, logs, metrics, settings
 from loop.frontend import Times
 from loop.metrics import Counts, Exposition, Look, Row
-from smoke.fault import Fault
+from smoke.fault import Fault, Unanswered
 from tests import dashboard
 from tests.tiny_app import ROOT
 
@@ -126,6 +127,30 @@ def test_a_rate_is_that_since_the_look_before() -> None:
 )
 def test_there_is_no_rate_if_the_look_before(before: Look) -> None:
     assert cells_of(look(12, Counts({"2XX": 5})), before)[4] == "-"
+
+
+def test_while_the_server_restarts_the_table_stays_and_no_rate_is_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, again = Unanswered("the server is not running", "start it"), Counts({"2XX": 200})
+    looks = [look(14, again, pid=2), look(16, again, pid=2)]
+    found: Iterator[Look | BaseException] = iter([gone, *looks, KeyboardInterrupt()])
+
+    def look_at(_: settings.Settings) -> Look:
+        each = next(found)
+        if isinstance(each, BaseException):
+            raise each
+        return each
+
+    monkeypatch.setattr(metrics, "look_at", look_at)
+    with pytest.raises(KeyboardInterrupt):
+        metrics.follow(app_of(tmp_path), look(10, Counts({"2XX": 100})), every=0)
+    drawn = re.split(r"\x1b\[\d+F\x1b\[J", capsys.readouterr().out)
+    rows = [each.splitlines()[2].split() for each in drawn]
+    assert [row[1] for row in rows] == ["100", "100", "200", "200"]
+    assert [row[4] for row in rows] == ["-", "-", "-", "0.00"]
+    told = [each.splitlines()[-1].startswith("metrics: the server is not") for each in drawn]
+    assert told == [False, True, False, False]
 
 
 @pytest.mark.parametrize(
