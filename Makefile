@@ -56,7 +56,7 @@ rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
 
 ##@ The server
-.PHONY: archive start stop status logs why replay doctor token
+.PHONY: archive start stop status logs metrics why replay doctor token
 archive: setup model ## Build the .mar, if what it is made of has changed
 	@bin/archive.sh
 
@@ -71,6 +71,9 @@ status: ## Say what runs, where, and whether it is the tree
 
 logs: ## Follow all of the server's logs as one readable stream (ERRORS=1: failures alone)
 	@bin/logs.sh $(if $(ERRORS),--errors)
+
+metrics: ## Show requests, errors, times, tokens and memory of each version
+	@bin/metrics.sh
 
 why: ## Say all of the last failure: cause, line, input, traceback (bin/why.sh REQUEST_ID)
 	@bin/why.sh

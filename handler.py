@@ -41,6 +41,7 @@ import json
 import logging
 import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.utils.logging import disable_progress_bar
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +114,18 @@ class Handler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one row per request in, one answer per row out, in the same order."""
         self.context = context
-        requests, inputs = self.preprocess(data)
-        logits = self.inference(inputs)
-        return self.postprocess(logits, requests)
+        self.tokens = self.padding = 0
+        statuses = {"5XX": len(data)}  # unless all goes well
+        began = time.perf_counter()
+        try:
+            requests, inputs = self.preprocess(data)
+            logits = self.inference(inputs)
+            answers = self.postprocess(logits, requests)
+            refused = sum("error" in request for request in requests)
+            statuses = {"2XX": len(data) - refused, "4XX": refused}
+            return answers
+        finally:
+            self.count(statuses, time.perf_counter() - began)
 
     def preprocess(self, data: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
         """Read every request and tokenise its texts: the place to change a text.
@@ -135,9 +147,13 @@ class Handler:
     def inference(self, data: list[Any]) -> torch.Tensor:
         """Run the model: tokens in, float32 logits (texts, labels) out, in the same order."""
         logits = torch.empty(len(data), len(self.labels))
+        lengths = [len(each["input_ids"]) for each in data]
+        self.tokens = sum(lengths)
+        self.padding = -self.tokens
         with torch.inference_mode():
-            for chunk in group_by_length([len(each["input_ids"]) for each in data]):
+            for chunk in group_by_length(lengths):
                 batch = self.tokenizer.pad([data[i] for i in chunk], return_tensors="pt")
+                self.padding += batch["input_ids"].numel()
                 logits[chunk] = read_logits(self.model(**batch.to(self.device))).cpu()
         return logits
 
@@ -154,6 +170,19 @@ class Handler:
             results = [self.rank(next(scores), request["top_k"]) for _ in request["texts"]]
             answers.append(results if request["many"] else results[0])
         return answers
+
+    def count(self, statuses: dict[str, int], seconds: float) -> None:
+        """Tell TorchServe's metrics of a batch, for `make metrics` and Prometheus."""
+        if (metrics := getattr(self.context, "metrics", None)) is None:
+            return
+        version = Dimension("ModelVersion", self.context.manifest["model"].get("modelVersion"))
+        for status, number in statuses.items():
+            if number:
+                labels = [version, Dimension("Status", status)]
+                metrics.add_counter("handler_requests_total", number, dimensions=labels)
+        metrics.add_counter("handler_tokens_total", self.tokens, dimensions=[version])
+        metrics.add_counter("handler_padding_total", self.padding, dimensions=[version])
+        metrics.add_time("handler_seconds", seconds, None, "s", [version], MetricTypes.HISTOGRAM)
 
     def read(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         """Log and read the request at `index` of the batch.

@@ -26,6 +26,9 @@ DEFAULTS = {
     "enable_model_api": "true",
     # Saves a Python process a minute; the model's own metrics stay.
     "disable_system_metrics": "true",
+    # Kept where `make metrics` and Prometheus find them, a handler's own too, rather than in files.
+    "metrics_mode": "prometheus",
+    "model_metrics_auto_detect": "true",
     # Seventy years: a token that dies after an hour stops a debugging session, and the file that
     # holds it is as private as the handler itself.
     "token_expiration_min": "36792000",

@@ -24,6 +24,16 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def can_redraw(stream: TextIO) -> bool:
+    """Whether what was printed to `stream` can be printed over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def up(lines: int) -> str:
+    """What goes back to the begin of so many lines, and clears them."""
+    return f"\x1b[{lines}F\x1b[J" if lines else ""
+
+
 def paint(text: str, colour: str, on: bool) -> str:
     """`text` in one of the `CODES`, or as it is where colour is not `on`."""
     return f"\x1b[{CODES[colour]}m{text}\x1b[0m" if on else text
