@@ -217,7 +217,6 @@ def test_a_text_may_come_in_many_ways(worker: Worker, bert: Path, request_: Requ
     [
         [TEXT, {"text": "good", "text_pair": "bad"}, {"data": "cold"}],
         {"data": [TEXT, {"text": "good", "text_pair": "bad"}, "cold"]},
-        {"instances": [{"data": TEXT}, {"text": "good", "text_pair": "bad"}, {"text": "cold"}]},
     ],
     ids=str,
 )
@@ -226,6 +225,14 @@ def test_a_list_is_answered_with_a_plain_list(worker: Worker, bert: Path, body: 
     texts = [TEXT, {"text": "good", "text_pair": "bad"}, "cold"]
     assert reply.content_type == "application/json"
     assert same(reply.body, [pipeline_says(bert, text)[0] for text in texts])
+
+
+def test_instances_are_answered_with_predictions(worker: Worker, bert: Path) -> None:
+    pair = {"text": "good", "text_pair": "bad"}
+    (reply,) = worker.ask(as_json({"instances": [{"data": TEXT}, pair, "cold"]}))
+    assert reply.body.keys() == {"predictions"}
+    expected = [pipeline_says(bert, text)[0] for text in (TEXT, pair, "cold")]
+    assert same(reply.body["predictions"], expected)
 
 
 def test_a_list_of_one_is_still_a_list(worker: Worker) -> None:
@@ -242,7 +249,7 @@ def test_top_k_gives_so_many_labels_best_first(worker: Worker, bert: Path, top_k
         as_json({"text": TEXT, **options}),
         query,
         form(data=TEXT, top_k=str(top_k)),
-        as_json({"instances": [TEXT, TEXT], **options}),
+        as_json({"data": [TEXT, TEXT], **options}),
     )
     for answer in (one.body, queried.body, formed.body, *several.body):
         assert same(answer, expected)
