@@ -10,8 +10,8 @@ Send a pair of sentences as {"text": "A man eats.", "text_pair": "He is fed."}, 
 classified together, joined by the tokenizer as in training.
 
 Send several as ["Great!", {"text": "Cold."}] or {"data": ["…"]}, and get one answer for each, in a
-plain list. {"instances": ["…"]} is KServe's protocol, also at /v1/models/NAME:predict, and is answered
-as it says: {"predictions": [one answer for each]}.
+plain list. {"instances": ["…"]} is KServe's protocol, at /v1/models/NAME:predict too, and gets
+{"predictions": […]} with one answer for each.
 
 Say "top_k": 2 in a JSON object or a form, and get the best two for each text, in a list (all, if
 there are fewer): [{"label": "5 stars", "score": 0.91}, {"label": "4 stars", "score": 0.08}]. In the
@@ -176,7 +176,8 @@ class Handler:
                 logger.info(f"request {request_id}: {body!r:.200}")
             # TorchServe decodes JSON itself: where bytes are left, it could not.
             header = self.context.get_request_header(index, "body")
-            if header == {"content-type": "application/json"} and body is not row["body"]:
+            left = isinstance(row.get("body"), bytes | bytearray)
+            if header == {"content-type": "application/json"} and left:
                 body = read_json(body)
             texts, many = read_texts(body)
             top_k = read_top_k(fields | body if isinstance(body, dict) else fields) or self.top_k
