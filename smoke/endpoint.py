@@ -10,7 +10,9 @@ from urllib.parse import quote, urlsplit
 from smoke.fault import Fault, Unanswered
 
 FORM = "http://HOST:PORT/predictions/NAME"
+KSERVE_FORM = "http://HOST/v1/models/NAME:predict"
 MODEL_PATH = re.compile(r"(/.*)?/predictions/[^/]+(?P<version>/[^/]+)?")
+KSERVE_PATH = re.compile(r"(/.*)?/v1/models/[^/]+:predict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ def find(app: Path, url: str | None, token: str | None, version: str | None) -> 
         if token is None and key_file is not None:
             token = _key(Path(key_file))
     return Endpoint(_model_url(str(url), version), token)
+
+
+def speaks_kserve(url: str) -> bool:
+    """Whether a model's URL is one of KServe's protocol: instances in, predictions out."""
+    return KSERVE_PATH.fullmatch(urlsplit(url).path) is not None
 
 
 def _started(app: Path) -> dict[str, Any]:
@@ -84,10 +91,14 @@ def _model_url(url: str, version: str | None) -> str:
         raise Fault(f"URL {url}: does not begin with http://HOST", f"write {FORM}")
     if parts.query or parts.fragment:
         raise Fault(f"URL {url}: ends in a query", f"write {FORM}")
+    kserve = speaks_kserve(url)
+    if kserve and version is not None:
+        raise Fault(f"URL {url}: KServe's protocol knows no versions", f"drop {version}")
     match = MODEL_PATH.fullmatch(parts.path)
-    if match is None:
-        raise Fault(f"URL {url}: does not say which model to ask", f"write {FORM}")
-    if version is None:
+    if match is None and not kserve:
+        forms = f"write {FORM} or {KSERVE_FORM}"
+        raise Fault(f"URL {url}: does not say which model to ask", forms)
+    if match is None or version is None:
         return url
     if match["version"]:
         raise Fault(f"URL {url}: names a version already", f"drop it, or the version {version}")
