@@ -78,6 +78,11 @@ doctor: ## Look for what could keep a deploy from working (FIX=1 mends what is s
 token: ## Print the header with the server's token, for curl
 	@bin/token.sh
 
+##@ Beyond this machine
+.PHONY: bundle
+bundle: setup model ## Lay out what a cluster serves: the archive, its config, one sample
+	@bin/bundle.sh
+
 ##@ The model
 .PHONY: model train
 model: setup ## Merge adapter/ and its backbone into torch_model/
