@@ -135,7 +135,7 @@ def test_kserves_service_names_the_runtime_that_is_applied_with_it() -> None:
 
 def test_the_image_has_what_the_pod_runs_where_it_looks_for_it() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    assert f"COPY --from=bundle . {MOUNTED}" in dockerfile
+    assert f"COPY --from=bundle --chown=1000:1000 . {MOUNTED}" in dockerfile
     assert f"APP={MOUNTED}" in dockerfile
     assert 'CMD ["python", "-m", "smoke.probe"]' in dockerfile
     assert f"bundle=${{1:-{MOUNTED}}}" in (DEPLOY / "serve.sh").read_text(encoding="utf-8")
