@@ -18,6 +18,8 @@ BIN = "$${VENV:-.venv}"/bin
 # Not exported: an environment may have a VERSION of its own.
 VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
+VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make $@ VERSION=…, and make models lists them))
+
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
@@ -43,8 +45,8 @@ predict: setup ## Ask about one text: make predict TEXT="…"
 try: setup model ## Try the tree's handler without a server: make try TEXT="…" (PDB=1)
 	@bin/try.sh $(if $(PDB),--pdb) -- $(TEXT_GIVEN)
 
-compare: setup ## Ask the live version and the tree's, or the previous one, the same samples
-	@bin/compare.sh
+compare: setup ## Ask two versions the same samples: the live one and the tree's, or A= and B=
+	@bin/compare.sh $(foreach side,A B,$(if $(findstring command,$(origin $(side))),"$($(side))"))
 
 rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
@@ -77,6 +79,23 @@ doctor: ## Look for what could keep a deploy from working (FIX=1 mends what is s
 
 token: ## Print the header with the server's token, for curl
 	@bin/token.sh
+
+##@ Versions
+.PHONY: models register default scale unregister
+models: setup ## List the versions that the server has: workers, device, memory, queue
+	@bin/models.sh
+
+register: setup model ## Have the tree's version, or VERSION=, loaded beside the live one
+	@bin/register.sh $(if $(VERSION_OPTION),"$(VERSION)")
+
+default: setup ## Make a version the live one: make default VERSION=
+	@bin/default.sh $(VERSION_GIVEN)
+
+scale: setup ## Have more or fewer workers: make scale WORKERS=2 (VERSION=)
+	@bin/scale.sh $(if $(findstring command,$(origin WORKERS)),"$(WORKERS)",$(error how many? make scale WORKERS=2)) $(VERSION_OPTION)
+
+unregister: setup ## Take a version away, drained: make unregister VERSION=
+	@bin/unregister.sh $(VERSION_GIVEN)
 
 ##@ Beyond this machine
 .PHONY: bundle

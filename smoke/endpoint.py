@@ -1,8 +1,9 @@
 """Where to send a text: the URL of a model, and the token that it asks for."""
 
+import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,10 +18,17 @@ KSERVE_PATH = re.compile(r"(/.*)?/v1/models/[^/]+:predict")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model to ask: its URL, and the token to send, if any."""
+    """A model to ask.
+
+    Attributes:
+        url: the model's.
+        token: what to send, if anything.
+        made_with: what serves it, as far as it is known: version, device, dtype, packages, batch.
+    """
 
     url: str
     token: str | None
+    made_with: dict[str, Any] = field(default_factory=dict)
 
 
 def find(app: Path, url: str | None, token: str | None, version: str | None) -> Endpoint:
@@ -36,12 +44,21 @@ def find(app: Path, url: str | None, token: str | None, version: str | None) -> 
         Unanswered: no `url`, and no server has been started for `app`.
         Fault: `url` does not name a model, or a file that the server left cannot be read.
     """
+    made_with = {}
     if url is None:
         started = _started(app)
         url, key_file = started.get("url"), started.get("key_file")
         if token is None and key_file is not None:
             token = _key(Path(key_file))
-    return Endpoint(_model_url(str(url), version), token)
+        made_with = _served_with(app, version or started.get("version"))
+    return Endpoint(_model_url(str(url), version), token, made_with)
+
+
+def _served_with(app: Path, version: str | None) -> dict[str, Any]:
+    """What a worker has left on how it serves a version; of one that was not forked, nothing."""
+    with contextlib.suppress(Fault):
+        return _object(app / ".run" / "served" / f"{version}.json")
+    return {} if version is None else {"version": version}
 
 
 def speaks_kserve(url: str) -> bool:

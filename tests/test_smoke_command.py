@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from smoke import __main__ as command
-from smoke import atomic, fault, golden, samples
+from smoke import fault, golden, jsonl, samples
 from tests.fake_model import FakeModel, Request, Response, rate
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +135,36 @@ def test_accept_writes_one_golden_a_sample_in_their_order(
     assert list(golden.read(app)) == list(TEXTS)
 
 
+def served_with(app: Path, url: str, version: str) -> None:
+    """Leave the word that a server leaves."""
+    served = app / ".run" / "served"
+    served.mkdir(parents=True, exist_ok=True)
+    left = {"url": url, "version": version}
+    (app / ".run" / "endpoint.json").write_text(json.dumps(left), encoding="utf-8")
+    about = {"version": version, "device": "cpu" if version == "a" else "cuda"}
+    (served / f"{version}.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def test_goldens_say_what_they_were_made_with_and_a_comparison_with_others_says_so(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served_with(app, model.url, "a")
+    assert smoke("accept") == 0
+    assert golden.made_with(app) == {"version": "a", "device": "cpu"}
+    assert smoke() == 0
+    assert "made with" not in capsys.readouterr().out
+    served_with(app, model.url, "b")
+    assert smoke() == 0
+    said = "the goldens were made with version a, now b; device cpu, now cuda\n"
+    assert said in capsys.readouterr().out
+    # Nothing has changed, so there is nothing new to review in git.
+    assert smoke("accept") == 0
+    assert golden.made_with(app)["version"] == "a"
+    model.think = wrong
+    assert smoke("accept") == 0
+    assert golden.made_with(app)["version"] == "b"
+
+
 def test_accept_says_what_changed_and_drops_what_has_no_sample(
     app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,10 +197,10 @@ def test_ctrl_c_while_accepting_leaves_the_old_goldens(
     before = golden.path(app).read_bytes()
     model.think = wrong
 
-    def interrupted(path: Path, content: bytes) -> None:
+    def interrupted(row: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atomic, "write", interrupted)
+    monkeypatch.setattr(jsonl, "encode", interrupted)
     assert smoke("accept") == 130
     assert golden.path(app).read_bytes() == before
 
