@@ -64,7 +64,7 @@ def write(app: Settings, folder: Path) -> None:
     if "metrics_config" in app.properties:
         _put(_metrics(app), folder / "config" / _metrics(app).name)
     _put(app.archive, folder / "model-store" / app.archive.name)
-    first = samples.read(app.app)[0]
+    first = next(samples.stream(app.app))
     url = f"{POD['inference_address']}/predictions/{app.name}"
     asked = {"id": first.id, "text": first.text}
     if first.text_pair is not None:
