@@ -104,6 +104,11 @@ scale: setup ## Have more or fewer workers: make scale WORKERS=2 (VERSION=)
 unregister: setup ## Take a version away, drained: make unregister VERSION=
 	@bin/unregister.sh $(VERSION_GIVEN)
 
+##@ Beyond this machine
+.PHONY: bundle
+bundle: setup model ## Lay out what a cluster serves: the archive, its config, one sample
+	@bin/bundle.sh
+
 ##@ The model
 .PHONY: model train
 model: setup ## Merge adapter/ and its backbone into torch_model/

@@ -9,8 +9,9 @@ and get {"label": "5 stars", "score": 0.91}.
 Send a pair of sentences as {"text": "A man eats.", "text_pair": "He is fed."}, and they are
 classified together, joined by the tokenizer as in training.
 
-Send several as ["Great!", {"text": "Cold."}], {"data": ["…"]} or {"instances": ["…"]}, and get one
-answer for each, in a plain list: for "instances" too, with no "predictions" around it.
+Send several as ["Great!", {"text": "Cold."}] or {"data": ["…"]}, and get one answer for each, in a
+plain list. {"instances": ["…"]} is KServe's protocol, at /v1/models/NAME:predict too, and gets
+{"predictions": […]} with one answer for each.
 
 Say "top_k": 2 in a JSON object or a form, and get the best two for each text, in a list (all, if
 there are fewer): [{"label": "5 stars", "score": 0.91}, {"label": "4 stars", "score": 0.08}]. In the
@@ -168,7 +169,8 @@ class Handler:
                 answers.append(request["error"])
                 continue
             results = [self.rank(next(scores), request["top_k"]) for _ in request["texts"]]
-            answers.append(results if request["many"] else results[0])
+            answer = results if request["many"] else results[0]
+            answers.append({"predictions": answer} if request["instances"] else answer)
         return answers
 
     def count(self, statuses: dict[str, int], seconds: float) -> None:
@@ -192,7 +194,8 @@ class Handler:
         Returns:
             texts: a tuple (text,) or (text, text_pair) for each text to classify.
             many: whether to answer a list; top_k: see `rank`.
-            error: in place of these two, the answer to a request that cannot be read.
+            instances: whether to answer as KServe's protocol does.
+            error: in place of these three, the answer to a request that cannot be read.
         """
         request_id = self.context.get_request_id(index)
         fields = {name: to_text(value) for name, value in row.items()}
@@ -202,7 +205,8 @@ class Handler:
                 logger.info(f"request {request_id}: {body!r:.200}")
             # TorchServe decodes JSON itself: where bytes are left, it could not.
             header = self.context.get_request_header(index, "body")
-            if header == {"content-type": "application/json"} and body is not row["body"]:
+            left = isinstance(row.get("body"), bytes | bytearray)
+            if header == {"content-type": "application/json"} and left:
                 body = read_json(body)
             texts, many = read_texts(body)
             top_k = read_top_k(fields | body if isinstance(body, dict) else fields) or self.top_k
@@ -211,7 +215,8 @@ class Handler:
             message = f"{error}. Accepted: {ACCEPTED}."
             answer = {"code": 400, "type": "BadRequest", "message": message}
             return {"texts": [], "error": answer}
-        return {"texts": texts, "many": many, "top_k": top_k}
+        instances = many and isinstance(body, dict) and "instances" in body
+        return {"texts": texts, "many": many, "top_k": top_k, "instances": instances}
 
     def rank(self, scores: torch.Tensor, top_k: int | None) -> Any:
         """The best label of one text with its score, or a list of the best `top_k`, best first."""

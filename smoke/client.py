@@ -12,7 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError
 
-from smoke import jsonl, question
+from smoke import endpoint, jsonl, question
 from smoke.fault import Fault, Unanswered
 from smoke.samples import Sample
 
@@ -61,7 +61,8 @@ class Client:
     """Asks one model, from as many threads as it has connections.
 
     Args:
-        url: the model, such as `http://127.0.0.1:8080/predictions/reviews`.
+        url: the model, such as `http://127.0.0.1:8080/predictions/reviews`; at one such as
+            `http://HOST/v1/models/reviews:predict`, samples are asked by KServe's protocol.
         token: sent as `Authorization: Bearer TOKEN`, if given.
         connections: how many are kept alive: one for each thread that asks.
         read_seconds: how long a request may take.
@@ -99,7 +100,7 @@ class Client:
         Raises:
             Unanswered: nothing listens at the URL.
         """
-        response = self.post(body(sample), question.JSON)
+        response = self.post(body(sample, self.url), question.JSON)
         return response if isinstance(response, Failure) else judge(response)
 
     def post(self, body: bytes, content_type: str) -> requests.Response | Failure:
@@ -142,10 +143,11 @@ class Response(Protocol):
     def content(self) -> bytes: ...
 
 
-def body(sample: Sample) -> bytes:
-    """What is sent of a sample, as JSON."""
+def body(sample: Sample, url: str) -> bytes:
+    """What is sent of a sample to a model, as JSON."""
     pair = {} if sample.text_pair is None else {"text_pair": sample.text_pair}
-    return json.dumps({"text": sample.text, **pair}).encode()
+    text = {"text": sample.text, **pair}
+    return json.dumps({"instances": [text]} if endpoint.speaks_kserve(url) else text).encode()
 
 
 def judge(response: Response) -> Reply:
@@ -177,13 +179,21 @@ def _reply(response: Response) -> Reply:
         content = json.loads(response.content)
     except ValueError:
         return _failure(response, f"not JSON: {_words(response)}")
-    answers = content if isinstance(content, list) else [content]
+    answers = _unpacked(content)
     if score := next(filter(_is_not_finite, answers), None):
         return _failure(response, f"the score is {_score(score)}, no finite number")
     if not answers or not all(_is_answer(each) for each in answers):
         return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
     best = max(answers, key=_score)
     return Answer(best["label"], float(_score(best)))
+
+
+def _unpacked(content: Any) -> list[Any]:
+    """The answers to one text; KServe's protocol has them as the one prediction of one instance."""
+    if isinstance(content, dict) and isinstance(content.get("predictions"), list):
+        predictions = content["predictions"]
+        content = predictions[0] if len(predictions) == 1 else predictions
+    return content if isinstance(content, list) else [content]
 
 
 def _is_answer(value: object) -> bool:

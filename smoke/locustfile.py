@@ -35,7 +35,7 @@ MODEL = load.found()
 HEADERS = {"Content-Type": JSON} | (
     {} if MODEL.token is None else {"Authorization": f"Bearer {MODEL.token}"}
 )
-BODIES = [(each.id, body(each).decode()) for each in samples.read(load.app())]
+BODIES = [(each.id, body(each, MODEL.url).decode()) for each in samples.read(load.app())]
 # All users share it, so that each sample is asked as often as any other.
 QUESTIONS = itertools.cycle(BODIES)
 BEGAN = time.time()

@@ -55,13 +55,19 @@ class Reply:
 class Worker:
     """A worker of TorchServe with the handler and a checkpoint loaded."""
 
-    def __init__(self, model_dir: Path, settings: str = "", gpu: int | None = None) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        settings: str = "",
+        gpu: int | None = None,
+        envelope: str | None = None,
+    ) -> None:
         (model_dir / "MAR-INF").mkdir(exist_ok=True)
         manifest = {"model": {"configFile": "model-config.yaml", "modelVersion": "1f2e"}}
         (model_dir / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
         (model_dir / "model-config.yaml").write_text(settings, encoding="utf-8")
         self.service = TsModelLoader().load(
-            "tiny", str(model_dir), "handler.py", gpu, 8, metrics_cache=Mock()
+            "tiny", str(model_dir), "handler.py", gpu, 8, envelope, metrics_cache=Mock()
         )
         self.service.set_cl_socket(None)
 
@@ -217,7 +223,6 @@ def test_a_text_may_come_in_many_ways(worker: Worker, bert: Path, request_: Requ
     [
         [TEXT, {"text": "good", "text_pair": "bad"}, {"data": "cold"}],
         {"data": [TEXT, {"text": "good", "text_pair": "bad"}, "cold"]},
-        {"instances": [{"data": TEXT}, {"text": "good", "text_pair": "bad"}, {"text": "cold"}]},
     ],
     ids=str,
 )
@@ -226,6 +231,21 @@ def test_a_list_is_answered_with_a_plain_list(worker: Worker, bert: Path, body: 
     texts = [TEXT, {"text": "good", "text_pair": "bad"}, "cold"]
     assert reply.content_type == "application/json"
     assert same(reply.body, [pipeline_says(bert, text)[0] for text in texts])
+
+
+def test_instances_are_answered_with_predictions(worker: Worker, bert: Path) -> None:
+    pair = {"text": "good", "text_pair": "bad"}
+    (reply,) = worker.ask(as_json({"instances": [{"data": TEXT}, pair, "cold"]}))
+    assert reply.body.keys() == {"predictions"}
+    expected = [pipeline_says(bert, text)[0] for text in (TEXT, pair, "cold")]
+    assert same(reply.body["predictions"], expected)
+
+
+def test_torchserves_kserve_envelope_may_stand_in_between(bert: Path, worker: Worker) -> None:
+    """It hands over the one instance of one request, in place of a request's fields."""
+    instance = as_json({"instances": [{"text": TEXT}]})
+    (enveloped,) = Worker(bert, envelope="kserve").ask(instance)
+    assert enveloped.body == worker.ask(instance)[0].body
 
 
 def test_a_list_of_one_is_still_a_list(worker: Worker) -> None:
@@ -242,7 +262,7 @@ def test_top_k_gives_so_many_labels_best_first(worker: Worker, bert: Path, top_k
         as_json({"text": TEXT, **options}),
         query,
         form(data=TEXT, top_k=str(top_k)),
-        as_json({"instances": [TEXT, TEXT], **options}),
+        as_json({"data": [TEXT, TEXT], **options}),
     )
     for answer in (one.body, queried.body, formed.body, *several.body):
         assert same(answer, expected)

@@ -16,6 +16,7 @@ from smoke.samples import Sample
 from tests.fake_model import REQUEST_ID, FakeModel, Request, Response
 
 SAMPLE = Sample("a", "größer\n")
+YES = {"label": "yes", "score": 0.8}
 
 
 @pytest.fixture
@@ -45,6 +46,18 @@ def test_a_sample_goes_out_as_json_with_the_token(model: FakeModel) -> None:
 def test_a_pair_goes_out_as_a_pair(model: FakeModel) -> None:
     Client(model.url).ask(Sample("a", "x", text_pair=""))
     assert json.loads(model.requests[0].body) == {"text": "x", "text_pair": ""}
+
+
+@pytest.mark.parametrize("prediction", [YES, [YES], [{"label": "no", "score": 0.2}, YES]], ids=repr)
+def test_at_kserves_url_a_sample_is_an_instance_and_its_answer_a_prediction(
+    model: FakeModel, prediction: Any
+) -> None:
+    model.think = lambda request: Response({"predictions": [prediction]})
+    url = model.url.replace("predictions/reviews", "v1/models/reviews:predict")
+    assert Client(url).ask(Sample("a", "x", text_pair="y")) == Answer("yes", 0.8)
+    request = model.requests[0]
+    assert request.path == "/v1/models/reviews:predict"
+    assert json.loads(request.body) == {"instances": [{"text": "x", "text_pair": "y"}]}
 
 
 def test_a_netrc_does_not_replace_the_token(
@@ -100,6 +113,8 @@ def test_an_error_in_plain_text_keeps_its_text(model: FakeModel) -> None:
         {"label": "x"},
         {"label": "x", "score": "0.5"},
         {"label": "x", "score": True},
+        {"predictions": []},
+        {"predictions": {"label": "x", "score": 1}},
         b'{"label": "x", "score": NaN}',
         b'{"label": "x", "score": 1e999}',
     ],
