@@ -39,7 +39,7 @@ class Side:
 
 def main() -> int:
     """Print what differs; exit 1 if anything does."""
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
     asked = samples.read(app.app)

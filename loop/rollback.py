@@ -11,7 +11,7 @@ from smoke.fault import Fault, Refused, Unanswered, run
 
 def main() -> int:
     """Make the previous version live, if it answers; what was live is the previous one then."""
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     exit_on_signals()
     with lock.held(app, "rollback"):

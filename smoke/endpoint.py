@@ -10,7 +10,9 @@ from urllib.parse import quote, urlsplit
 from smoke.fault import Fault, Unanswered
 
 FORM = "http://HOST:PORT/predictions/NAME"
-MODEL_PATH = re.compile(r"(/.*)?/predictions/[^/]+(?P<version>/[^/]+)?")
+MODEL_PATH = re.compile(
+    r"(/.*)?/(predictions/[^/]+(?P<version>/[^/]+)?|(?P<workflow>wfpredict)/[^/]+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def _model_url(url: str, version: str | None) -> str:
         raise Fault(f"URL {url}: does not say which model to ask", f"write {FORM}")
     if version is None:
         return url
+    if match["workflow"]:
+        raise Fault(f"URL {url}: a workflow has no versions", f"drop the version {version}")
     if match["version"]:
         raise Fault(f"URL {url}: names a version already", f"drop it, or the version {version}")
     return f"{url}/{quote(version, safe='')}"
