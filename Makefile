@@ -23,12 +23,15 @@ VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make 
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload watch smoke accept load predict try compare rollback
+.PHONY: redeploy reload workflow watch smoke accept load predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
 reload: setup model ## Swap the tree's version in while the server runs (GATE=errors|golden|none)
 	@bin/reload.sh
+
+workflow: setup model ## Build a workflow's .war and swap it in; starts the server if none runs
+	@bin/workflow.sh
 
 watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 	@bin/watch.sh

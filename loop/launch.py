@@ -262,6 +262,9 @@ def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
         key: str(app.app / properties[key]) for key in settings.PATHS if key in properties
     }
     properties["model_store"] = str(app.link / "model_store")
+    if app.is_workflow:
+        # TorchServe would take it for a model: it is registered once the server is up.
+        del properties["load_models"]
     # Only what this app built may be registered: a registered model is code that runs.
     properties.setdefault("allowed_urls", f"file://{app.link}/.*")
     own = [each.port for each in app.addresses]

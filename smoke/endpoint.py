@@ -12,7 +12,9 @@ from smoke.fault import Fault, Unanswered
 
 FORM = "http://HOST:PORT/predictions/NAME"
 KSERVE_FORM = "http://HOST/v1/models/NAME:predict"
-MODEL_PATH = re.compile(r"(/.*)?/predictions/[^/]+(?P<version>/[^/]+)?")
+MODEL_PATH = re.compile(
+    r"(/.*)?/(predictions/[^/]+(?P<version>/[^/]+)?|(?P<workflow>wfpredict)/[^/]+)"
+)
 KSERVE_PATH = re.compile(r"(/.*)?/v1/models/[^/]+:predict")
 
 
@@ -117,6 +119,8 @@ def _model_url(url: str, version: str | None) -> str:
         raise Fault(f"URL {url}: does not say which model to ask", forms)
     if match is None or version is None:
         return url
+    if match["workflow"]:
+        raise Fault(f"URL {url}: a workflow has no versions", f"drop the version {version}")
     if match["version"]:
         raise Fault(f"URL {url}: names a version already", f"drop it, or the version {version}")
     return f"{url}/{quote(version, safe='')}"
