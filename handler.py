@@ -96,12 +96,7 @@ class Handler:
         self.tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
         self.max_tokens = count_tokens(self.model, self.config, self.tokenizer)
         fit_inputs(self.tokenizer, self.model)
-
-        # Decoders such as GPT-2 know no padding, without which texts cannot share a pass.
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        if getattr(self.config, "pad_token_id", None) is None:
-            self.config.pad_token_id = self.tokenizer.pad_token_id
+        self.chunk = CHUNK if fit_padding(self.tokenizer, self.model, self.config) else 1
 
         logger.info(
             f"loaded {type(self.model).__name__}: {len(self.labels)} labels, "
@@ -136,8 +131,9 @@ class Handler:
         """Run the model: tokens in, float32 logits (texts, labels) out, in the same order."""
         logits = torch.empty(len(data), len(self.labels))
         with torch.inference_mode():
-            for chunk in group_by_length([len(each["input_ids"]) for each in data]):
-                batch = self.tokenizer.pad([data[i] for i in chunk], return_tensors="pt")
+            for chunk in group_by_length([len(each["input_ids"]) for each in data], self.chunk):
+                texts = [data[i] for i in chunk]
+                batch = self.tokenizer.pad(texts, padding=len(texts) > 1, return_tensors="pt")
                 logits[chunk] = read_logits(self.model(**batch.to(self.device))).cpu()
         return logits
 
@@ -176,6 +172,8 @@ class Handler:
             if header == {"content-type": "application/json"} and body is not row["body"]:
                 body = read_json(body)
             texts, many = read_texts(body)
+            if any(not any(text) and not self.tokenizer(*text)["input_ids"] for text in texts):
+                raise ValueError("a text is empty, and this model's tokenizer makes no token of it")
             top_k = read_top_k(fields | body if isinstance(body, dict) else fields) or self.top_k
         except (ValueError, RecursionError) as error:
             logger.warning(f"request {request_id} refused: {error}")
@@ -282,6 +280,25 @@ def fit_inputs(tokenizer: Any, model: Any) -> None:
         ]
 
 
+def fit_padding(tokenizer: Any, model: Any, config: Any) -> bool:
+    """Have the tokenizer pad as the model expects; False if texts cannot share a pass.
+
+    A decoder such as GPT-2 answers at the last token that is not the padding's, by its config.json:
+    if that names none, all that it takes is one text at a time.
+    """
+    # On the left, padding would move a text's positions. Only XLNet counts from the end.
+    if config.model_type != "xlnet":
+        tokenizer.padding_side = "right"
+    pad = getattr(config, "pad_token_id", None)
+    if pad is None and isinstance(model, torch.jit.ScriptModule):
+        pad = tokenizer.pad_token_id
+    if pad is None or not 0 <= pad < len(tokenizer):
+        logger.warning("config.json names no pad_token_id: texts go through the model one by one")
+        return False
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    return True
+
+
 def read_logits(outputs: Any) -> Any:
     """A model's logits. TorchScript may give them without a name, in a tuple or by themselves."""
     if isinstance(outputs, dict):
@@ -320,12 +337,12 @@ def count_tokens(model: Any, config: Any, tokenizer: Any) -> int | None:
     return limit if limit < 10**9 else None  # without a limit, tokenizers say 10**30
 
 
-def group_by_length(lengths: list[int]) -> list[list[int]]:
+def group_by_length(lengths: list[int], most: int = CHUNK) -> list[list[int]]:
     """The indices of the lengths in groups for one pass each, which pads a group to its longest."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         group = groups[-1] if groups else []
-        if 0 < len(group) < CHUNK and lengths[index] <= PADDING * lengths[group[0]]:
+        if 0 < len(group) < most and lengths[index] <= PADDING * lengths[group[0]]:
             group.append(index)
         else:
             groups.append([index])

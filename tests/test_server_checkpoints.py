@@ -1,0 +1,158 @@
+"""Whatever classifier a user brings is served as transformers itself would have it.
+
+One server, into which each kind is brought by a reload. `pytest -n 0 -s` with this file prints how
+far the answers of each kind lie from those of transformers' pipeline.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+import torch
+from transformers import pipeline
+
+from smoke import endpoint
+from tests import tiny_checkpoints as checkpoints
+from tests.tiny_app import ROOT, TinyApp
+
+pytestmark = pytest.mark.server
+
+TOLERANCE = 1e-5
+LONG = "not the best place , yet not the worst either and very cold " * 3
+TEXTS: list[Any] = [
+    "good",
+    LONG,
+    "the waiter was rude and the bill was wrong",
+    "what a lovely evening with Ünïcode 🎉 music !",
+    "we left hungry",
+    LONG + "good",
+    "the food was great , the soup cold",
+]
+PAIRS: list[Any] = [
+    {"text": "the food was great", "text_pair": "the soup was bad"},
+    {"text": "good", "text_pair": LONG},
+]
+
+
+class Kind(NamedTuple):
+    """A checkpoint: its family, more of its tokenizer's and model's arguments, its files."""
+
+    family: str
+    words: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    layout: tuple[Callable[[Path], None], ...] = ()
+
+
+LIMITED = {"model_max_length": checkpoints.MAX_TOKENS}
+RIGHT_PADDED = {"padding_side": "right"}
+LEFT_PADDED = {"padding_side": "left"}
+MULTI_LABEL = {"problem_type": "multi_label_classification"}
+KINDS = {
+    # Files of weights.
+    "BERT": Kind("BERT"),
+    "BERT, sharded": Kind("BERT", layout=(checkpoints.shard,)),
+    "BERT, .bin and vocab.txt": Kind(
+        "BERT", layout=(checkpoints.to_bin, checkpoints.to_old_tokenizer)
+    ),
+    "BERT, sharded .bin": Kind("BERT", layout=(checkpoints.to_sharded_bin,)),
+    "BERT, state_dict": Kind("BERT", layout=(checkpoints.to_state_dict,)),
+    "BERT, TorchScript": Kind("BERT", LIMITED, layout=(checkpoints.to_torchscript,)),
+    # Families.
+    "DistilBERT": Kind("DistilBERT"),
+    "ELECTRA": Kind("ELECTRA"),
+    "RoBERTa": Kind("RoBERTa"),
+    "RoBERTa, vocab.json and merges.txt": Kind("RoBERTa", layout=(checkpoints.to_old_tokenizer,)),
+    "RoBERTa, state_dict": Kind("RoBERTa", layout=(checkpoints.to_state_dict,)),
+    "XLM-R": Kind("XLM-R"),
+    "XLM-R, sentencepiece": Kind("XLM-R", layout=(checkpoints.to_sentencepieces,)),
+    "DeBERTa": Kind("DeBERTa"),
+    "DeBERTa-v2": Kind("DeBERTa-v2"),
+    "DeBERTa-v3, sentencepiece": Kind("DeBERTa-v3", layout=(checkpoints.to_sentencepieces,)),
+    # Decoders. Without a padding token; with one; padded on the left.
+    "GPT-2": Kind("GPT-2"),
+    "GPT-2, padding in the model": Kind("GPT-2", config={"pad_token_id": 0}),
+    "GPT-2, padding with a word": Kind("GPT-2", config={"pad_token_id": 65}),
+    "GPT-2, left": Kind("GPT-2", LEFT_PADDED, {"pad_token_id": 0}),
+    "Llama": Kind("Llama"),
+    "Llama, eos": Kind("Llama", {"add_eos_token": True}),
+    "Llama, padding of its own": Kind("Llama", config={"pad_token_id": 0}),
+    "Llama, right": Kind("Llama", RIGHT_PADDED | {"pad_token": "</s>"}, {"pad_token_id": 2}),
+    "Llama, sharded .bin": Kind("Llama", layout=(checkpoints.to_sharded_bin,)),
+    "Qwen2": Kind("Qwen2"),
+    "Qwen2, left": Kind("Qwen2", LEFT_PADDED, {"pad_token_id": 0}),
+    # Types of problem.
+    "BERT, multi-label": Kind("BERT", config=MULTI_LABEL),
+    "RoBERTa, one label": Kind("RoBERTa", config={"num_labels": 1}),
+    "DeBERTa-v3, regression": Kind(
+        "DeBERTa-v3", config={"num_labels": 1, "problem_type": "regression"}
+    ),
+    "BERT, left": Kind("BERT", LEFT_PADDED),
+}
+
+
+@pytest.fixture(scope="module")
+def app(served: TinyApp) -> TinyApp:
+    """The served app with the handler that users copy."""
+    served.write("handler.py", (ROOT / "handler.py").read_text(encoding="utf-8"))
+    return served
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_server_answers_what_the_pipeline_does(
+    app: TinyApp, tmp_path: Path, name: str
+) -> None:
+    kind = KINDS[name]
+    config = {"num_labels": 3, **kind.config}
+    checkpoint = checkpoints.save_family(tmp_path / "checkpoint", kind.family, kind.words, **config)
+    expected = [pipeline_says(checkpoint, text) for text in TEXTS + PAIRS]
+    for change in kind.layout:
+        change(checkpoint)
+    shutil.rmtree(app.folder / "torch_model")
+    checkpoint.rename(app.folder / "torch_model")
+
+    code, out, err = app.run("reload")
+
+    assert code == 0, f"{name}: {out}{err}"
+    assert spread(expected) > 0.1, f"{name}: all texts score the same: equality would prove little"
+    alone = [ask(app, {"top_k": 9, "data": [text]})[0] for text in TEXTS + PAIRS]
+    together = ask(app, {"top_k": 9, "data": TEXTS + PAIRS})
+    worst = max(difference(alone, expected), difference(together, expected))
+    print(f"\n{name:40}{worst:.1e}", end="")
+    assert worst <= TOLERANCE, (
+        f"{name}: the largest difference is {difference(alone, expected):.1e} alone and "
+        f"{difference(together, expected):.1e} in company"
+    )
+
+
+def pipeline_says(folder: Path, text: Any) -> dict[str, float]:
+    """The score of each label, by transformers, for one text or pair."""
+    classify = pipeline("text-classification", str(folder), dtype=torch.float32)
+    said = classify(text, top_k=None, truncation=True, max_length=checkpoints.MAX_TOKENS)
+    return {each["label"]: each["score"] for each in said}
+
+
+def ask(app: TinyApp, body: Any) -> list[dict[str, float]]:
+    """The score of each label, by the server, for each text of a request."""
+    found = endpoint.find(app.folder, None, None, None)
+    headers = {"Authorization": f"Bearer {found.token}"}
+    response = requests.post(found.url, json=body, headers=headers, timeout=30)
+    assert response.status_code == 200, response.text
+    return [{each["label"]: each["score"] for each in said} for said in response.json()]
+
+
+def difference(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> float:
+    """The largest between two scores of the same label for the same text."""
+    assert [each.keys() for each in ours] == [each.keys() for each in theirs]
+    pairs = zip(ours, theirs, strict=True)
+    return max(abs(a[label] - b[label]) for a, b in pairs for label in a)
+
+
+def spread(scores: list[dict[str, float]]) -> float:
+    """How far apart the scores of one label are, over all texts."""
+    label = next(iter(scores[0]))
+    return max(each[label] for each in scores) - min(each[label] for each in scores)
