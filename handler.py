@@ -328,7 +328,8 @@ def load_labels(model_dir: Path, config: Any) -> list[str]:
 def count_tokens(model: Any, config: Any, tokenizer: Any) -> int | None:
     """The longest input that the model can take, in tokens; None if it has no limit."""
     limits = [tokenizer.model_max_length]
-    if positions := getattr(config, "max_position_embeddings", None):
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and positions > 0:  # XLNet says -1
         # RoBERTa and its kin count positions from the one after the padding's.
         embeddings = getattr(getattr(model, "base_model", None), "embeddings", None)
         padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)

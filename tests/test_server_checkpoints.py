@@ -4,10 +4,10 @@ One server, into which each kind is brought by a reload. `pytest -n 0 -s` with t
 far the answers of each kind lie from those of transformers' pipeline.
 """
 
-import json
+import io
 import shutil
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,10 @@ import pytest
 import requests
 import torch
 from transformers import pipeline
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
+from loop import reload, settings, warm
+from loop.gate import Gate
 from smoke import endpoint
 from tests import tiny_checkpoints as checkpoints
 from tests.tiny_app import ROOT, TinyApp
@@ -73,7 +76,10 @@ KINDS = {
     "DeBERTa": Kind("DeBERTa"),
     "DeBERTa-v2": Kind("DeBERTa-v2"),
     "DeBERTa-v3, sentencepiece": Kind("DeBERTa-v3", layout=(checkpoints.to_sentencepieces,)),
-    # Decoders. Without a padding token; with one; padded on the left.
+    # The side of the padding.
+    "BERT, left": Kind("BERT", LEFT_PADDED),
+    "XLNet": Kind("XLNet", LIMITED),
+    # Decoders: their own way of padding, the tokenizer's, or none.
     "GPT-2": Kind("GPT-2"),
     "GPT-2, padding in the model": Kind("GPT-2", config={"pad_token_id": 0}),
     "GPT-2, padding with a word": Kind("GPT-2", config={"pad_token_id": 65}),
@@ -81,6 +87,7 @@ KINDS = {
     "Llama": Kind("Llama"),
     "Llama, eos": Kind("Llama", {"add_eos_token": True}),
     "Llama, padding of its own": Kind("Llama", config={"pad_token_id": 0}),
+    "Llama, padding that is no token": Kind("Llama", config={"pad_token_id": -1}),
     "Llama, right": Kind("Llama", RIGHT_PADDED | {"pad_token": "</s>"}, {"pad_token_id": 2}),
     "Llama, sharded .bin": Kind("Llama", layout=(checkpoints.to_sharded_bin,)),
     "Qwen2": Kind("Qwen2"),
@@ -91,8 +98,21 @@ KINDS = {
     "DeBERTa-v3, regression": Kind(
         "DeBERTa-v3", config={"num_labels": 1, "problem_type": "regression"}
     ),
-    "BERT, left": Kind("BERT", LEFT_PADDED),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_progress() -> Iterator[None]:
+    """transformers' bars would hide the figures."""
+    disable_progress_bar()
+    yield
+    enable_progress_bar()
+
+
+@pytest.fixture(autouse=True)
+def _same_warm_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To import all anew for each family, as a reload does, would take most of the time."""
+    monkeypatch.setattr(warm, "architecture", lambda _: "bert")
 
 
 @pytest.fixture(scope="module")
@@ -103,43 +123,65 @@ def app(served: TinyApp) -> TinyApp:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_server_answers_what_the_pipeline_does(
-    app: TinyApp, tmp_path: Path, name: str
-) -> None:
-    kind = KINDS[name]
-    config = {"num_labels": 3, **kind.config}
-    checkpoint = checkpoints.save_family(tmp_path / "checkpoint", kind.family, kind.words, **config)
-    expected = [pipeline_says(checkpoint, text) for text in TEXTS + PAIRS]
-    for change in kind.layout:
-        change(checkpoint)
-    shutil.rmtree(app.folder / "torch_model")
-    checkpoint.rename(app.folder / "torch_model")
-
-    code, out, err = app.run("reload")
-
-    assert code == 0, f"{name}: {out}{err}"
-    assert spread(expected) > 0.1, f"{name}: all texts score the same: equality would prove little"
-    alone = [ask(app, {"top_k": 9, "data": [text]})[0] for text in TEXTS + PAIRS]
-    together = ask(app, {"top_k": 9, "data": TEXTS + PAIRS})
-    worst = max(difference(alone, expected), difference(together, expected))
-    print(f"\n{name:40}{worst:.1e}", end="")
-    assert worst <= TOLERANCE, (
-        f"{name}: the largest difference is {difference(alone, expected):.1e} alone and "
-        f"{difference(together, expected):.1e} in company"
+def test_the_server_answers_what_the_pipeline_does(app: TinyApp, tmp_path: Path, name: str) -> None:
+    alone, together = differences(app, tmp_path / "checkpoint", KINDS[name])
+    print(f"\n{name:40}{alone:10.1e}{together:10.1e}", end=" ")
+    assert max(alone, together) <= TOLERANCE, (
+        f"{name}: the largest difference is {alone:.1e} alone and {together:.1e} in company"
     )
 
 
-def pipeline_says(folder: Path, text: Any) -> dict[str, float]:
-    """The score of each label, by transformers, for one text or pair."""
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("BERT", "**batch.to(self.device)", "**{**batch, 'attention_mask': None}"),
+        ("GPT-2, padding in the model", 'padding_side = "right"', 'padding_side = "left"'),
+        ("Llama, padding of its own", ".convert_ids_to_tokens(pad)", ".eos_token"),
+    ],
+    ids=["no attention mask", "padding on the left", "other padding"],
+)
+def test_a_handler_that_pads_wrongly_is_found_out(
+    app: TinyApp, tmp_path: Path, name: str, old: str, new: str
+) -> None:
+    app.replace(old, new)
+    try:
+        alone, together = differences(app, tmp_path / "checkpoint", KINDS[name])
+    finally:
+        app.replace(new, old)
+    assert alone <= TOLERANCE
+    assert together > 100 * TOLERANCE
+
+
+def differences(app: TinyApp, folder: Path, kind: Kind) -> tuple[float, float]:
+    """Have a kind served; the largest difference of a score, asked alone and all in one request."""
+    config = {"num_labels": 3, **kind.config}
+    checkpoints.save_family(folder, kind.family, kind.words, **config)
+    expected = pipeline_says(folder, TEXTS + PAIRS)
+    assert spread(expected) > 0.1, "all texts score the same: equality would prove little"
+    for change in kind.layout:
+        change(folder)
+    shutil.rmtree(app.folder / "torch_model")
+    folder.rename(app.folder / "torch_model")
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as warned:
+        reload.reload(settings.as_started(app.settings), Gate.ERRORS)
+    assert warned.getvalue() == ""
+    alone = [ask(app, [text])[0] for text in TEXTS + PAIRS]
+    return difference(alone, expected), difference(ask(app, TEXTS + PAIRS), expected)
+
+
+def pipeline_says(folder: Path, texts: list[Any]) -> list[dict[str, float]]:
+    """The score of each label for each text or pair, by transformers, one at a time."""
     classify = pipeline("text-classification", str(folder), dtype=torch.float32)
-    said = classify(text, top_k=None, truncation=True, max_length=checkpoints.MAX_TOKENS)
-    return {each["label"]: each["score"] for each in said}
+    cut = {"truncation": True, "max_length": checkpoints.MAX_TOKENS}
+    said = (classify(text, top_k=None, **cut) for text in texts)
+    return [{each["label"]: each["score"] for each in answer} for answer in said]
 
 
-def ask(app: TinyApp, body: Any) -> list[dict[str, float]]:
-    """The score of each label, by the server, for each text of a request."""
+def ask(app: TinyApp, texts: list[Any]) -> list[dict[str, float]]:
+    """The score of each label for each text or pair, by the server, in one request."""
     found = endpoint.find(app.folder, None, None, None)
     headers = {"Authorization": f"Bearer {found.token}"}
+    body = {"data": texts, "top_k": 9}
     response = requests.post(found.url, json=body, headers=headers, timeout=30)
     assert response.status_code == 200, response.text
     return [{each["label"]: each["score"] for each in said} for said in response.json()]

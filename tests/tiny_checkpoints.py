@@ -42,6 +42,8 @@ from transformers import (
     RobertaTokenizer,
     XLMRobertaConfig,
     XLMRobertaTokenizer,
+    XLNetConfig,
+    XLNetTokenizer,
 )
 
 from train import layout
@@ -297,6 +299,11 @@ FAMILIES: dict[str, tuple[Callable[..., Any], partial[Any]]] = {
     "DeBERTa-v3": (
         partial(DebertaV2Config, **RELATIVE, **OF_DEBERTA_V3),
         partial(learn_sentencepieces, DebertaV2Tokenizer, UNIGRAM_OF_DEBERTA),
+    ),
+    "XLNet": (
+        # It has no limit of its own, and no word for one.
+        lambda max_position_embeddings, **config: XLNetConfig(d_inner=64, d_head=16, **config),
+        partial(learn_sentencepieces, XLNetTokenizer, UNIGRAM),
     ),
     "GPT-2": (GPT2Config, partial(learn_bytes, GPT2Tokenizer, ["<|endoftext|>"])),
     "Llama": (LlamaConfig, partial(learn_sentencepieces, LlamaTokenizer, PAIRS_OF_BYTES)),
