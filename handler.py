@@ -29,6 +29,9 @@ The weights are what save_pretrained writes now (model.safetensors) or wrote onc
 (pytorch_model.bin); or else one file: a state_dict (.pt, .pth) beside its config.json, or a
 TorchScript model (.pt), which needs no config.json if index_to_name.json names its classes.
 
+The texts of a list, and of a batch, share passes through the model. Only a decoder (GPT-2, Llama)
+whose config.json names no pad_token_id takes them one by one.
+
 Settings, in model-config.yaml:
     maxWorkers: 2            # the workers share the cores; OMP_NUM_THREADS, if set, wins
     handler:
@@ -63,11 +66,12 @@ logger = logging.getLogger(__name__)
 CHUNK = 8
 PADDING = 1.5
 
-# curl -d alone calls anything a form, and TorchServe finds no field in it to hand over.
+# curl -d alone calls anything a form. TorchServe drops a text in it, all of it or up to an "&".
+NO_FIELD = 'a form without a field "data" (with curl -d, add -H "Content-Type: text/plain")'
 ACCEPTED = (
     'text/plain; application/json as "…", {"text": "…"}, {"text": "…", "text_pair": "…"}, '
     '{"data": "…"}, a list of these, {"data": […]} or {"instances": […]}; a form with "data"; all '
-    'in UTF-8; "top_k" a positive integer (with curl -d, add -H "Content-Type: text/plain")'
+    'in UTF-8; "top_k" a positive integer'
 )
 
 
@@ -171,6 +175,8 @@ class Handler:
             header = self.context.get_request_header(index, "body")
             if header == {"content-type": "application/json"} and body is not row["body"]:
                 body = read_json(body)
+            if body is fields and not fields.keys() & {"text", "data"}:
+                raise ValueError(NO_FIELD)
             texts, many = read_texts(body)
             if any(not any(text) and not self.tokenizer(*text)["input_ids"] for text in texts):
                 raise ValueError("a text is empty, and this model's tokenizer makes no token of it")

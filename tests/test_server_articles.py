@@ -95,7 +95,9 @@ def shell(app: TinyApp, command: str) -> str:
     ported = re.sub(
         r"(?<=127\.0\.0\.1:)\d+", lambda found: str(app.ports[int(found[0][-1])]), command
     )
-    run = ported.replace("curl ", "curl -sS -m 20 ").replace("bin/", f"{shlex.quote(str(ROOT))}/bin/")
+    run = ported.replace("curl ", "curl -sS -m 20 ").replace(
+        "bin/", f"{shlex.quote(str(ROOT))}/bin/"
+    )
     ended = subprocess.run(
         ["bash", "-euc", run],  # noqa: S607 - the user's own
         cwd=app.folder,
@@ -113,7 +115,7 @@ def written(readme: Path) -> list[tuple[str, str]]:
 
     The second of each pair is the answer that the README promises: the comment below, if any.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     for block in re.findall(r"```sh\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL):
         before = ""
         for line in block.replace("\\\n", "").splitlines():
@@ -154,11 +156,13 @@ LABELS = {
         ("reviews", *NAMES), (ROOT, *(ROOT / "examples" / each for each in EXAMPLES)), strict=True
     )
 }
+LISTED = f'-H "Content-Type: application/json" -d \'{{"data": ["{TEXT}"]}}\''
 SENT = (
+    LISTED,
     "-T text.txt",
     "-F data=@text.txt",
     f'-d "data={TEXT}"',
-    f'-H "Content-Type: application/json" -d \'{{"data": ["{TEXT}"]}}\'',
+    f'--data-urlencode "data={TEXT}"',
     f'-X POST -H "Content-Type: text/plain" -d "{TEXT}"',
 )
 
@@ -168,7 +172,7 @@ def test_each_way_to_send_a_text_gets_the_same_answer(without_tokens: TinyApp, n
     without_tokens.write("text.txt", TEXT)
     url = f"http://127.0.0.1:8080/predictions/{name}"
     answers = [json.loads(shell(without_tokens, f"curl {url} {how}")) for how in SENT]
-    (several,) = answers.pop(3)
+    (several,) = answers.pop(0)
     assert answers == [several] * len(answers)
     first = several[0] if isinstance(several, list) else several
     assert first["label"] in LABELS[name]
@@ -176,9 +180,10 @@ def test_each_way_to_send_a_text_gets_the_same_answer(without_tokens: TinyApp, n
 
 def test_a_bare_d_never_reaches_the_handler_which_says_what_to_add(without_tokens: TinyApp) -> None:
     url = "http://127.0.0.1:8080/predictions/reviews"
-    answer = json.loads(shell(without_tokens, f'curl {url} -d "{TEXT}"'))
-    assert answer["code"] == 400
-    assert 'with curl -d, add -H "Content-Type: text/plain"' in answer["message"]
+    for text in (TEXT, "fish & chips", "a = b"):
+        answer = json.loads(shell(without_tokens, f'curl {url} -d "{text}"'))
+        assert answer["code"] == 400
+        assert 'with curl -d, add -H "Content-Type: text/plain"' in answer["message"]
 
 
 def test_the_server_and_its_models_are_asked_after(without_tokens: TinyApp) -> None:
@@ -205,7 +210,7 @@ def test_a_second_version_is_registered_made_the_default_and_scaled(
     said = shell(
         app, f'curl -X POST "{models}?url=sentiment-2.mar&initial_workers=1&synchronous=true"'
     )
-    assert 'Version: 2.0 registered with 1 initial workers' in said
+    assert "Version: 2.0 registered with 1 initial workers" in said
     assert "Default" in shell(app, f'curl -X PUT "{models}/sentiment/2.0/set-default"')
     (described,) = json.loads(shell(app, f"curl {models}/sentiment"))
     assert described["modelVersion"] == "2.0"

@@ -8,8 +8,9 @@ import io
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import requests
@@ -42,12 +43,13 @@ PAIRS: list[Any] = [
 ]
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """A checkpoint: its family, more of its tokenizer's and model's arguments, its files."""
 
     family: str
-    words: dict[str, Any] = {}
-    config: dict[str, Any] = {}
+    words: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
     layout: tuple[Callable[[Path], None], ...] = ()
 
 
@@ -104,9 +106,9 @@ KINDS = {
 @pytest.fixture(autouse=True, scope="module")
 def _no_progress() -> Iterator[None]:
     """transformers' bars would hide the figures."""
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     yield
-    enable_progress_bar()
+    enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(autouse=True)

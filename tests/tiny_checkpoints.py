@@ -199,8 +199,8 @@ def save_family(folder: Path, family: str, words: dict[str, Any], **config: Any)
     special = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id")}
     drawn = shape(**{**sizes, **special, **config})
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(drawn).eval()
-    sharpen(model, tokenizer)
+    model = AutoModelForSequenceClassification.from_config(drawn)  # type: ignore[no-untyped-call]
+    sharpen(model.eval(), tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -263,17 +263,29 @@ OF_ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 OF_DEBERTA = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 UNIGRAM: dict[str, Any] = {"model_type": "unigram", "vocab_size": 90}
 UNIGRAM_OF_DEBERTA = UNIGRAM | {
-    **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3},
-    **{"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"},
+    "pad_id": 0,
+    "bos_id": 1,
+    "eos_id": 2,
+    "unk_id": 3,
+    "pad_piece": "[PAD]",
+    "bos_piece": "[CLS]",
+    "eos_piece": "[SEP]",
+    "unk_piece": "[UNK]",
 }
 PAIRS_OF_BYTES = {"model_type": "bpe", "vocab_size": 330, "byte_fallback": True}
 # They have two positions that are never used.
 TWO_MORE = {"RoBERTa", "XLM-R"}
 RELATIVE: dict[str, Any] = {
-    **{"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
-    **{"position_biased_input": False, "type_vocab_size": 0},
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "position_biased_input": False,
+    "type_vocab_size": 0,
 }
-OF_DEBERTA_V3 = {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
+OF_DEBERTA_V3: dict[str, Any] = {
+    "share_att_key": True,
+    "position_buckets": 8,
+    "norm_rel_ebd": "layer_norm",
+}
 
 # The model's configuration and the tokenizer of each.
 FAMILIES: dict[str, tuple[Callable[..., Any], partial[Any]]] = {
