@@ -66,6 +66,10 @@ logger = logging.getLogger(__name__)
 CHUNK = 8
 PADDING = 1.5
 
+# Models that let a text's company change its answer, whatever the attention mask says, or that take
+# no texts together of which one has more ends (a pair, say).
+ALONE = ("bart", "convbert", "fnet", "mbart", "mt5", "nystromformer", "plbart", "t5", "umt5")
+
 # curl -d alone calls anything a form. TorchServe drops a text in it, all of it or up to an "&".
 NO_FIELD = 'a form without a field "data" (with curl -d, add -H "Content-Type: text/plain")'
 ACCEPTED = (
@@ -295,6 +299,8 @@ def fit_padding(tokenizer: Any, model: Any, config: Any) -> bool:
     # On the left, padding would move a text's positions. Only XLNet counts from the end.
     if config.model_type != "xlnet":
         tokenizer.padding_side = "right"
+    if config.model_type in ALONE:
+        return False
     pad = getattr(config, "pad_token_id", None)
     if pad is None and isinstance(model, torch.jit.ScriptModule):
         pad = tokenizer.pad_token_id

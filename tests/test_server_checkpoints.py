@@ -81,6 +81,9 @@ KINDS = {
     # The side of the padding.
     "BERT, left": Kind("BERT", LEFT_PADDED),
     "XLNet": Kind("XLNet", LIMITED),
+    # Models that cannot have texts share a pass.
+    "FNet": Kind("FNet"),
+    "BART": Kind("BART"),
     # Decoders: their own way of padding, the tokenizer's, or none.
     "GPT-2": Kind("GPT-2"),
     "GPT-2, padding in the model": Kind("GPT-2", config={"pad_token_id": 0}),

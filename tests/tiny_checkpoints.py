@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BartConfig,
     BertConfig,
     BertModel,
     BertTokenizer,
@@ -30,6 +31,7 @@ from transformers import (
     DistilBertConfig,
     DistilBertTokenizer,
     ElectraConfig,
+    FNetConfig,
     GPT2Config,
     GPT2Tokenizer,
     LlamaConfig,
@@ -316,6 +318,11 @@ FAMILIES: dict[str, tuple[Callable[..., Any], partial[Any]]] = {
         # It has no limit of its own, and no word for one.
         lambda max_position_embeddings, **config: XLNetConfig(d_inner=64, d_head=16, **config),
         partial(learn_sentencepieces, XLNetTokenizer, UNIGRAM),
+    ),
+    "FNet": (FNetConfig, partial(learn_wordpieces, BertTokenizer)),
+    "BART": (
+        partial(BartConfig, d_model=32, encoder_layers=1, decoder_layers=1),
+        partial(learn_bytes, RobertaTokenizer, OF_ROBERTA),
     ),
     "GPT-2": (GPT2Config, partial(learn_bytes, GPT2Tokenizer, ["<|endoftext|>"])),
     "Llama": (LlamaConfig, partial(learn_sentencepieces, LlamaTokenizer, PAIRS_OF_BYTES)),
