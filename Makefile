@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # A deploy, then the smoke test: never both at once.
 .NOTPARALLEL:
 
-VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA TEXT
+VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE USERS TIME BACKBONE DATA TEXT
 export $(VARIABLES)
 # As they were typed: a dollar sign in them is not make's.
 $(foreach name,$(VARIABLES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
@@ -18,10 +18,12 @@ BIN = "$${VENV:-.venv}"/bin
 # Not exported: an environment may have a VERSION of its own.
 VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSION)")
 
+VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make $@ VERSION=…, and make models lists them))
+
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload watch smoke accept predict try compare rollback
+.PHONY: redeploy reload watch smoke accept load predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
@@ -31,11 +33,15 @@ reload: setup model ## Swap the tree's version in while the server runs (GATE=er
 watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 	@bin/watch.sh
 
-smoke: setup ## Ask the samples and compare the answers with the goldens
-	@bin/smoke.sh run $(VERSION_OPTION)
+smoke: setup ## Ask the samples, compare with the goldens (RESUME=1 goes on with a stopped run)
+	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume)
 
 accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)
+
+load: ## Ask the samples by many users at a time (USERS=16, TIME=30s): how fast, what is lost
+	@bin/setup.sh load
+	@bin/load.sh
 
 predict: setup ## Ask about one text: make predict TEXT="…"
 	@bin/predict.sh $(VERSION_OPTION) -- $(TEXT_GIVEN)
@@ -43,14 +49,14 @@ predict: setup ## Ask about one text: make predict TEXT="…"
 try: setup model ## Try the tree's handler without a server: make try TEXT="…" (PDB=1)
 	@bin/try.sh $(if $(PDB),--pdb) -- $(TEXT_GIVEN)
 
-compare: setup ## Ask the live version and the tree's, or the previous one, the same samples
-	@bin/compare.sh
+compare: setup ## Ask two versions the same samples: the live one and the tree's, or A= and B=
+	@bin/compare.sh $(foreach side,A B,$(if $(findstring command,$(origin $(side))),"$($(side))"))
 
 rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
 
 ##@ The server
-.PHONY: archive start stop status logs why replay doctor token
+.PHONY: archive start stop status logs metrics why replay doctor token
 archive: setup model ## Build the .mar, if what it is made of has changed
 	@bin/archive.sh
 
@@ -66,6 +72,9 @@ status: ## Say what runs, where, and whether it is the tree
 logs: ## Follow all of the server's logs as one readable stream (ERRORS=1: failures alone)
 	@bin/logs.sh $(if $(ERRORS),--errors)
 
+metrics: ## Show requests, errors, times, tokens and memory of each version
+	@bin/metrics.sh
+
 why: ## Say all of the last failure: cause, line, input, traceback (bin/why.sh REQUEST_ID)
 	@bin/why.sh
 
@@ -77,6 +86,28 @@ doctor: ## Look for what could keep a deploy from working (FIX=1 mends what is s
 
 token: ## Print the header with the server's token, for curl
 	@bin/token.sh
+
+##@ Versions
+.PHONY: models register default scale unregister
+models: setup ## List the versions that the server has: workers, device, memory, queue
+	@bin/models.sh
+
+register: setup model ## Have the tree's version, or VERSION=, loaded beside the live one
+	@bin/register.sh $(if $(VERSION_OPTION),"$(VERSION)")
+
+default: setup ## Make a version the live one: make default VERSION=
+	@bin/default.sh $(VERSION_GIVEN)
+
+scale: setup ## Have more or fewer workers: make scale WORKERS=2 (VERSION=)
+	@bin/scale.sh $(if $(findstring command,$(origin WORKERS)),"$(WORKERS)",$(error how many? make scale WORKERS=2)) $(VERSION_OPTION)
+
+unregister: setup ## Take a version away, drained: make unregister VERSION=
+	@bin/unregister.sh $(VERSION_GIVEN)
+
+##@ Beyond this machine
+.PHONY: bundle
+bundle: setup model ## Lay out what a cluster serves: the archive, its config, one sample
+	@bin/bundle.sh
 
 ##@ The model
 .PHONY: model train
@@ -93,11 +124,11 @@ setup: ## Make the virtual environment: pinned packages and Java
 	@bin/setup.sh
 
 test: ## Run the toolkit's own tests (T="-k name" chooses)
-	@bin/setup.sh train dev
+	@bin/setup.sh train dev load
 	@$(BIN)/python -m pytest --timeout 240 -n 2 --dist loadfile --no-loadscope-reorder $(T)
 
 check: ## Lint, types and format of all code
-	@bin/setup.sh train dev
+	@bin/setup.sh train dev load
 	@bin/check.sh
 
 bench: setup model ## Time the loop, and test it under load (about half an hour)

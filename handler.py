@@ -9,8 +9,9 @@ and get {"label": "5 stars", "score": 0.91}.
 Send a pair of sentences as {"text": "A man eats.", "text_pair": "He is fed."}, and they are
 classified together, joined by the tokenizer as in training.
 
-Send several as ["Great!", {"text": "Cold."}], {"data": ["…"]} or {"instances": ["…"]}, and get one
-answer for each, in a plain list: for "instances" too, with no "predictions" around it.
+Send several as ["Great!", {"text": "Cold."}] or {"data": ["…"]}, and get one answer for each, in a
+plain list. {"instances": ["…"]} is KServe's protocol, at /v1/models/NAME:predict too, and gets
+{"predictions": […]} with one answer for each.
 
 Say "top_k": 2 in a JSON object or a form, and get the best two for each text, in a list (all, if
 there are fewer): [{"label": "5 stars", "score": 0.91}, {"label": "4 stars", "score": 0.08}]. In the
@@ -44,6 +45,7 @@ import json
 import logging
 import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,8 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.utils.logging import disable_progress_bar
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +118,18 @@ class Handler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one row per request in, one answer per row out, in the same order."""
         self.context = context
-        requests, inputs = self.preprocess(data)
-        logits = self.inference(inputs)
-        return self.postprocess(logits, requests)
+        self.tokens = self.padding = 0
+        statuses = {"5XX": len(data)}  # unless all goes well
+        began = time.perf_counter()
+        try:
+            requests, inputs = self.preprocess(data)
+            logits = self.inference(inputs)
+            answers = self.postprocess(logits, requests)
+            refused = sum("error" in request for request in requests)
+            statuses = {"2XX": len(data) - refused, "4XX": refused}
+            return answers
+        finally:
+            self.count(statuses, time.perf_counter() - began)
 
     def preprocess(self, data: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
         """Read every request and tokenise its texts: the place to change a text.
@@ -138,10 +151,14 @@ class Handler:
     def inference(self, data: list[Any]) -> torch.Tensor:
         """Run the model: tokens in, float32 logits (texts, labels) out, in the same order."""
         logits = torch.empty(len(data), len(self.labels))
+        lengths = [len(each["input_ids"]) for each in data]
+        self.tokens = sum(lengths)
+        self.padding = -self.tokens
         with torch.inference_mode():
-            for chunk in group_by_length([len(each["input_ids"]) for each in data], self.chunk):
+            for chunk in group_by_length(lengths, self.chunk):
                 texts = [data[i] for i in chunk]
                 batch = self.tokenizer.pad(texts, padding=len(texts) > 1, return_tensors="pt")
+                self.padding += batch["input_ids"].numel()
                 logits[chunk] = read_logits(self.model(**batch.to(self.device))).cpu()
         return logits
 
@@ -156,8 +173,22 @@ class Handler:
                 answers.append(request["error"])
                 continue
             results = [self.rank(next(scores), request["top_k"]) for _ in request["texts"]]
-            answers.append(results if request["many"] else results[0])
+            answer = results if request["many"] else results[0]
+            answers.append({"predictions": answer} if request["instances"] else answer)
         return answers
+
+    def count(self, statuses: dict[str, int], seconds: float) -> None:
+        """Tell TorchServe's metrics of a batch, for `make metrics` and Prometheus."""
+        if (metrics := getattr(self.context, "metrics", None)) is None:
+            return
+        version = Dimension("ModelVersion", self.context.manifest["model"].get("modelVersion"))
+        for status, number in statuses.items():
+            if number:
+                labels = [version, Dimension("Status", status)]
+                metrics.add_counter("handler_requests_total", number, dimensions=labels)
+        metrics.add_counter("handler_tokens_total", self.tokens, dimensions=[version])
+        metrics.add_counter("handler_padding_total", self.padding, dimensions=[version])
+        metrics.add_time("handler_seconds", seconds, None, "s", [version], MetricTypes.HISTOGRAM)
 
     def read(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         """Log and read the request at `index` of the batch.
@@ -167,7 +198,8 @@ class Handler:
         Returns:
             texts: a tuple (text,) or (text, text_pair) for each text to classify.
             many: whether to answer a list; top_k: see `rank`.
-            error: in place of these two, the answer to a request that cannot be read.
+            instances: whether to answer as KServe's protocol does.
+            error: in place of these three, the answer to a request that cannot be read.
         """
         request_id = self.context.get_request_id(index)
         fields = {name: to_text(value) for name, value in row.items()}
@@ -177,9 +209,10 @@ class Handler:
                 logger.info(f"request {request_id}: {body!r:.200}")
             # TorchServe decodes JSON itself: where bytes are left, it could not.
             header = self.context.get_request_header(index, "body")
-            if header == {"content-type": "application/json"} and body is not row["body"]:
+            left = isinstance(row.get("body"), bytes | bytearray)
+            if header == {"content-type": "application/json"} and left:
                 body = read_json(body)
-            if body is fields and not fields.keys() & {"text", "data"}:
+            if body is fields and not fields.keys() & {"text", "data", "instances"}:
                 raise ValueError(NO_FIELD)
             texts, many = read_texts(body)
             if any(not any(text) and not self.tokenizer(*text)["input_ids"] for text in texts):
@@ -190,7 +223,8 @@ class Handler:
             message = f"{error}. Accepted: {ACCEPTED}."
             answer = {"code": 400, "type": "BadRequest", "message": message}
             return {"texts": [], "error": answer}
-        return {"texts": texts, "many": many, "top_k": top_k}
+        instances = many and isinstance(body, dict) and "instances" in body
+        return {"texts": texts, "many": many, "top_k": top_k, "instances": instances}
 
     def rank(self, scores: torch.Tensor, top_k: int | None) -> Any:
         """The best label of one text with its score, or a list of the best `top_k`, best first."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Summary: Time all turns of the loop, a thousand samples, and reloads under load
-# Usage: bin/bench.sh [turn] [smoke] [load] [--models NAME,…] [--edits N] [--rounds N] [--reloads N]
+# Summary: Time all turns of the loop, a thousand samples, batching, and reloads under load
+# Usage: bin/bench.sh [turn] [smoke] [load] [batching] [--models NAME,…] [--edits N] [--rounds N] [--reloads N]
 #
 # All by default, which takes about half an hour. `turn` is an edit to its first answer: the
 # article's script, redeploy, reload, watch, and a process without a server, on models of three

@@ -7,4 +7,4 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
 no_arguments "$@"
-loop rollback
+loop manage rollback

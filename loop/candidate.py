@@ -2,28 +2,19 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 
-from loop import failures, server, stage, versions, warm
+from loop import server, stage, versions, warm, workers
 from loop.budget import Budget
-from loop.frontend import Frontend
 from loop.management import Management, ready_workers
 from loop.package import Contents
 from loop.settings import Settings
 from loop.signals import uninterrupted
 from smoke.fault import Fault, Refused
-
-POLL_SECONDS = 0.002
-ASK_SECONDS = 0.25
-FAILED = {"WORKER_ERROR", "WORKER_STOPPED"}
-# TorchServe's own time-out for a load comes first.
-GRACE_SECONDS = 5.0
 
 
 @dataclass
@@ -99,51 +90,14 @@ def _register_warm(
     with ThreadPoolExecutor(1) as beside:
         replaced = beside.submit(_keep_warm, app)
         try:
-            register(app, management, version, wanted)
+            workers.register(app, management, version, wanted)
         except Refused:
             if not replaced.result():
                 raise
     if replaced.result():
         with contextlib.suppress(Fault):
             management.unregister(version)
-        register(app, management, version, wanted)
-
-
-def register(
-    app: Settings,
-    management: Management,
-    version: str,
-    wanted: Callable[[], None] = lambda: None,
-) -> None:
-    """Have a staged version loaded.
-
-    Args:
-        wanted: see `registered`.
-
-    Raises:
-        Refused: it does not load.
-        Unanswered: the server does not answer.
-    """
-    since = time.time()
-    frontend = Frontend(app, version)
-    management.register(str(stage.folder(app, version)), app.workers)
-    described: dict[str, Any] = {}
-    began = asked = time.monotonic()
-    while (states := frontend.states()).count("WORKER_MODEL_LOADED") < app.workers:
-        now = time.monotonic()
-        # The log tells sooner and costs TorchServe nothing, but a user may have turned it off.
-        if now > asked + ASK_SECONDS:
-            wanted()
-            asked, described = now, management.describe(version)
-            if ready_workers(described) >= app.workers:
-                return
-        # After a failure, TorchServe would try again for five minutes.
-        late = now > began + described.get("startupTimeout", now) + GRACE_SECONDS
-        if late or FAILED & set(states):
-            frontend.wait_for_last_words()
-            why = failures.why(app, version, since)
-            raise Refused(f"{app.name} {version} does not load", str(why))
-        time.sleep(POLL_SECONDS)
+        workers.register(app, management, version, wanted)
 
 
 def _keep_warm(app: Settings) -> bool:

@@ -1,7 +1,7 @@
 """Two versions asked the same samples in turn: what differs, and how fast each is.
 
-They are the live version and the tree's, which is loaded for as long as it takes; or, where the
-tree is what is live, the version before it.
+They are those that are named; else the live version and the tree's, which is loaded for as long as
+it takes; or, where the tree is what is live, the version before it.
 """
 
 import contextlib
@@ -17,13 +17,15 @@ from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
 from loop.signals import exit_on_signals
+from loop.versions import Versions
 from smoke import arguments, endpoint, report, samples, terminal
 from smoke.client import Answer, Client
-from smoke.compare import Comparison, Verdict, compare
+from smoke.compare import compare
 from smoke.fault import Fault, Unanswered, run
 from smoke.golden import DIGITS, Golden
 from smoke.replies import Timed
 from smoke.samples import Sample
+from smoke.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Side:
 
 def main() -> int:
     """Print what differs; exit 1 if anything does."""
+    if len(sys.argv) > 3:
+        raise Fault(f"{' '.join(sys.argv[1:])} is more than two versions", "name two: A=… B=…")
     app = settings.read(os.environ["APP"])
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
@@ -47,24 +51,29 @@ def main() -> int:
     with lock.held(app, "compare"):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")
-        with sides(settings.as_started(app)) as (before, after):
+        with sides(settings.as_started(app), sys.argv[1:]) as (before, after):
             answers = in_turn(app, (before.version, after.version), asked)
-    olds, news = ([timed for timed, _ in answers], [timed for _, timed in answers])
-    comparisons = compare(asked, accepted(asked, olds), news, tolerance)
-    show(before, after, comparisons, compare(asked, {}, olds, tolerance))
-    return 0 if all(each.verdict is Verdict.SAME for each in comparisons) else 1
+    old, new = Tally(), Tally()
+    for sample, (first, second) in zip(asked, answers, strict=True):
+        old.add(compare(sample, None, first, tolerance))
+        new.add(compare(sample, accepted(sample, first), second, tolerance))
+    show(before, after, old, new)
+    return 0 if new.all_same else 1
 
 
 @contextlib.contextmanager
-def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
-    """Have both versions loaded, the older first.
+def sides(app: Settings, named: Sequence[str]) -> Iterator[tuple[Side, Side]]:
+    """Have both versions loaded, the older first; one that is named goes against the live one.
 
     Raises:
-        Fault: there is only one.
+        Fault: there is only one, or none of that name.
         Refused: the tree's version does not load.
     """
     management = Management(app)
     found = versions.find(app, management)
+    if named:
+        yield registered(found, [found.live, *named][-2:])
+        return
     packed = package.contents(app)
     if packed.version == found.live:
         if found.previous is None:
@@ -74,6 +83,16 @@ def sides(app: Settings) -> Iterator[tuple[Side, Side]]:
     deploy.refuse_bad(app, packed, "compare")
     with candidate.registered(app, management, packed, Budget()):
         yield Side(found.live, "live"), Side(packed.version, "your tree")
+
+
+def registered(found: Versions, both: Sequence[str]) -> tuple[Side, Side]:
+    """Two versions that are registered. Raises Fault."""
+    if both[0] == both[1]:
+        raise Fault(f"{both[0]} is one version, not two", "`make models` lists them")
+    for each in both:
+        versions.require(found, each)
+    first, second = (Side(each, "live" if each == found.live else "registered") for each in both)
+    return first, second
 
 
 def in_turn(
@@ -102,25 +121,21 @@ def _timed(client: Client, sample: Sample) -> Timed:
     return Timed(reply, time.perf_counter() - began)
 
 
-def accepted(asked: Sequence[Sample], answers: Sequence[Timed]) -> dict[str, Golden]:
-    """The answers of one version, as goldens for the other."""
-    return {
-        sample.id: Golden(sample.id, timed.reply.label, round(timed.reply.score, DIGITS))
-        for sample, timed in zip(asked, answers, strict=True)
-        if isinstance(timed.reply, Answer)
-    }
+def accepted(sample: Sample, timed: Timed) -> Golden | None:
+    """The answer of one version, as a golden for the other."""
+    if not isinstance(timed.reply, Answer):
+        return None
+    return Golden(sample.id, timed.reply.label, round(timed.reply.score, DIGITS))
 
 
-def show(
-    before: Side, after: Side, comparisons: Sequence[Comparison], old: Sequence[Comparison]
-) -> None:
+def show(before: Side, after: Side, old: Tally, new: Tally) -> None:
     """Print what differs between two versions, and how fast and how right each is."""
     colour = terminal.has_colour(sys.stdout)
-    for line in report.differences(comparisons, terminal.width(), colour):
+    for line in report.differences(new, terminal.width(), colour):
         print(line)
-    print(f"compare: {before} → {after}: {' · '.join(report.verdicts(comparisons))}")
-    for side, answers in ((before, old), (after, comparisons)):
-        print(" · ".join([f"{side.version}  {report.latency(answers)}", *report.truth(answers)]))
+    print(f"compare: {before} → {after}: {' · '.join(report.verdicts(new))}")
+    for side, tally in ((before, old), (after, new)):
+        print(" · ".join([f"{side.version}  {report.latency(tally)}", *report.truth(tally)]))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 
 from loop import failures, ready
 from loop.settings import Settings
-from smoke import arguments, endpoint, golden, report, samples, suite, terminal
+from smoke import arguments, endpoint, golden, report, samples, terminal
 from smoke.client import Client, Failure
-from smoke.compare import Comparison, Verdict
+from smoke.compare import Verdict
 from smoke.fault import Fault, Refused
 from smoke.suite import Suite
+from smoke.tally import Tally
 
 
 class Gate(StrEnum):
@@ -45,8 +46,8 @@ def load(app: Settings, kind: Gate) -> Suite | None:
         Fault: one of the files cannot be read, the line is named; or the gate is to compare with
             goldens, and there are none.
     """
-    loaded = suite.load(app.app) if samples.path(app.app).exists() else None
-    if kind is Gate.GOLDEN and not (loaded and loaded.goldens):
+    loaded = Suite(app.app) if samples.path(app.app).exists() else None
+    if kind is Gate.GOLDEN and not (loaded and loaded.accepted):
         raise Fault(
             f"GATE=golden, and {golden.path(app.app)} has no goldens", "write them: `make accept`"
         )
@@ -58,7 +59,7 @@ def ask(
     version: str | None,
     loaded: Suite | None,
     wanted: Callable[[], None] = lambda: None,
-) -> list[Comparison]:
+) -> Tally:
     """Ask a version, or the live one, all samples; where there are none, one question.
 
     Args:
@@ -79,16 +80,15 @@ def ask(
     if loaded is not None:
         found = endpoint.find(app.app, None, None, version)
         client = Client(found.url, found.token, arguments.THREADS)
-        return loaded.judge(client, arguments.tolerance(), arguments.THREADS, "reload", go_on)
+        tolerance, threads = arguments.tolerance(), arguments.THREADS
+        return Tally.of(loaded.judge(client, tolerance, threads, "reload", go_on))
     if failure := ready.failure(app, version):
         why = failures.of_replies(app, [failure], since)[failure]
         raise Refused(f"{app.name} {version or ''} does not answer: {failure}", str(why))
-    return []
+    return Tally()
 
 
-def check(
-    app: Settings, version: str, kind: Gate, comparisons: Sequence[Comparison], since: float
-) -> None:
+def check(app: Settings, version: str, kind: Gate, tally: Tally, since: float) -> None:
     """Keep a version from becoming live.
 
     Args:
@@ -97,27 +97,27 @@ def check(
     Raises:
         Refused: the gate stays shut, with the cause.
     """
-    failed = {each.sample.id: each.reply for each in comparisons if isinstance(each.reply, Failure)}
-    changed = [each.sample.id for each in comparisons if each.verdict is Verdict.CHANGED]
+    shown = tally.shown.get(Verdict.FAILED, [])
+    failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
     if failed:
         raise Refused(
-            f"{app.name} {version} fails {len(failed)} of {len(comparisons)} samples",
+            f"{app.name} {version} fails {tally.verdicts[Verdict.FAILED]} of {tally.size} samples",
             failures.by_cause(app, failed, since),
         )
+    changed = tally.verdicts[Verdict.CHANGED]
     if changed and kind is Gate.GOLDEN:
         raise Refused(
-            f"{app.name} {version} changes {len(changed)} of {len(comparisons)} labels",
+            f"{app.name} {version} changes {changed} of {tally.size} labels",
             "mend it, or let it pass with GATE=errors",
         )
 
 
-def show(comparisons: Sequence[Comparison], verb: str, seconds: float) -> None:
+def show(tally: Tally, verb: str, seconds: float) -> None:
     """Print what differs from the goldens, and one line on all."""
     colour = terminal.has_colour(sys.stdout)
     # A sample without a golden differs from nothing, and of those that failed, `check` tells why.
     told_elsewhere = (Verdict.NEW, Verdict.FAILED)
-    differing = [each for each in comparisons if each.verdict not in told_elsewhere]
-    for line in report.differences(differing, terminal.width(), colour):
+    for line in report.differences(tally, terminal.width(), colour, but=told_elsewhere):
         print(line)
-    if comparisons:
-        print(report.summary(verb, comparisons, seconds, arguments.THREADS, colour), flush=True)
+    if tally.size:
+        print(report.summary(verb, tally, seconds, arguments.THREADS, colour), flush=True)

@@ -1,14 +1,18 @@
 """TorchServe's management API, with the app's token."""
 
 import json
+import re
 from typing import Any
 
+import psutil
 import requests
 
 from loop.settings import Settings
 from smoke.fault import Fault, Unanswered
 
 SECONDS = 10.0
+# As many as TorchServe lists in one answer.
+MODELS = 1000
 SEE = "see `make status`, or begin anew with `make redeploy`"
 
 
@@ -37,25 +41,31 @@ def header(app: Settings, kind: str) -> dict[str, str]:
 
 
 class Management:
-    """The API of an app's running server, for the app's own model.
+    """The API of an app's running server, for one model.
 
     Each method raises Unanswered if the server does not answer, and Fault, with the server's own
     words, if it refuses.
 
     Args:
         app: the settings that the server was started with.
+        name: the model's; the app's own by default.
 
     Raises:
         Unanswered: the server is not running.
     """
 
-    def __init__(self, app: Settings) -> None:
+    def __init__(self, app: Settings, name: str | None = None) -> None:
         self._models = f"{app.addresses[1].url}/models"
-        self._name = app.name
+        self._name = name or app.name
         self._session = requests.Session()
         # Neither a proxy nor a .netrc has a say on our own server.
         self._session.trust_env = False
         self._session.headers.update(header(app, "management"))
+
+    def names(self) -> set[str]:
+        """The names of all models that the server has."""
+        listed = self._call("GET", self._models, params={"limit": MODELS}).json()
+        return {each["modelName"] for each in listed["models"]}
 
     def versions(self) -> list[dict[str, Any]]:
         """All versions of the model, as TorchServe describes them."""
@@ -69,14 +79,14 @@ class Management:
         """One version of the model, as TorchServe describes it."""
         return self._described(f"/{version}")[0]
 
-    def register(self, folder: str, workers: int) -> None:
-        """Register a model folder, whose workers begin to load it.
+    def register(self, url: str, workers: int) -> None:
+        """Register a model folder, or an archive of the model store; workers begin to load it.
 
         Not synchronously: TorchServe would wait in one of the few threads that serve all
         connections, and a quarter of the live version's requests with it.
         """
         parameters: dict[str, str | int] = {
-            "url": folder,
+            "url": url,
             "model_name": self._name,
             "initial_workers": workers,
             "synchronous": "false",
@@ -86,6 +96,11 @@ class Management:
     def set_default(self, version: str) -> None:
         """Have a version answer those who name none."""
         self._call("PUT", f"{self._models}/{self._name}/{version}/set-default")
+
+    def scale(self, version: str, workers: int) -> None:
+        """Have TorchServe begin to start or end workers of a version, until it has so many."""
+        parameters: dict[str, str | int] = {"min_worker": workers, "max_worker": workers}
+        self._call("PUT", f"{self._models}/{self._name}/{version}", params=parameters)
 
     def unregister(self, version: str) -> None:
         """Remove a version with its workers. It does not drain: what is in flight fails."""
@@ -112,3 +127,20 @@ class Management:
 def ready_workers(described: dict[str, Any]) -> int:
     """How many workers of a version, as TorchServe describes it, have loaded it."""
     return sum(each["status"] == "READY" for each in described["workers"])
+
+
+def device(worker: dict[str, Any]) -> str:
+    """Where a worker, as TorchServe describes it, computes."""
+    # "gpuId::0 utilization.gpu [%]::…", or "N/A".
+    gpu = re.search(r"gpuId::(\d+)", str(worker.get("gpuUsage")))
+    return f"GPU {gpu[1]}" if gpu else "CPU"
+
+
+def memory(worker: dict[str, Any]) -> int:
+    """The memory of a worker in bytes; TorchServe tells it only where it measures the system."""
+    if told := worker.get("memoryUsage", 0):
+        return int(told)
+    try:
+        return int(psutil.Process(worker["pid"]).memory_info().rss) if worker.get("pid") else 0
+    except psutil.Error:
+        return 0

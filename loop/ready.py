@@ -41,9 +41,18 @@ def note_start(app: Settings) -> psutil.Process:
         package.built_version(app.archive) or "unknown",
     )
     server.record(app, record)
-    address = {"url": app.inference_url, "key_file": str(app.key_file) if app.tokens else None}
-    atomic.write(app.run / "endpoint.json", (json.dumps(address) + "\n").encode())
+    note_endpoint(app, record.version)
     return process
+
+
+def note_endpoint(app: Settings, version: str) -> None:
+    """Leave word for smoke/ of where to ask, and of which version answers those who name none."""
+    address = {
+        "url": app.inference_url,
+        "key_file": str(app.key_file) if app.tokens else None,
+        "version": version,
+    }
+    atomic.write(app.run / "endpoint.json", (json.dumps(address) + "\n").encode())
 
 
 def wait_until_answered(app: Settings, process: psutil.Process) -> float:
@@ -123,7 +132,7 @@ def failure(app: Settings, version: str | None = None) -> Failure | None:
 def question(app: Settings) -> Sample:
     """The app's first sample, which its handler is known to understand; else any text."""
     try:
-        return samples.read(app.app)[0]
+        return next(samples.stream(app.app))
     except Fault:
         return Sample("ready", "Are you ready?")
 

@@ -6,6 +6,7 @@ to do, and takes that away when it is done. What fails it adds to a list; for a 
 live to do so, the warm process does.
 
     .run/failures.jsonl      the failures, one JSON object a line; see `loop.failures`
+    .run/served/VERSION.json what a version is served with: device, dtype, packages, batch size
     .run/warm/doing.PID      what a worker is doing now, as such an object; empty when it waits
     .run/warm/stack.PID      where in its code it was when it crashed, or was asked
 
@@ -33,6 +34,7 @@ from typing import Any
 
 FAILURES = "failures.jsonl"
 FORMER = "failures.1.jsonl"
+SERVED = "served"
 # In bytes: of the list, half of which is kept when it grows longer; and of a batch's inputs, which
 # are not kept if they are larger.
 LARGEST = 32 << 20
@@ -153,12 +155,14 @@ class Recorder:
         def recorded_load(ours: Any, name: str, model_dir: str, *rest: Any, **more: Any) -> Any:
             row = self._begin(lambda: self._row(model_dir, is_load=True))
             try:
-                return load(ours, name, model_dir, *rest, **more)
+                service = load(ours, name, model_dir, *rest, **more)
             except BaseException as error:
                 self._fail(row, _traceback(error))
                 raise
             finally:
                 self._write(None)
+            self._note_served(row["version"], service)
+            return service
 
         service.predict, loader.load = recorded_predict, recorded_load
 
@@ -170,6 +174,15 @@ class Recorder:
             self._said = _traceback(error)
             raise
         return self._returned
+
+    def _note_served(self, version: str, service: Any) -> None:
+        """Put down what goldens are to say that they were made with."""
+        with contextlib.suppress(Exception):
+            folder = self._run / SERVED
+            folder.mkdir(exist_ok=True)
+            aside = folder / f".{os.getpid()}"
+            aside.write_text(json.dumps(served_with(version, service)), encoding="utf-8")
+            aside.replace(folder / f"{version}.json")
 
     def _begin(self, describe: Callable[[], Row]) -> Row:
         self._said = []
@@ -216,6 +229,21 @@ class Recorder:
             except RecursionError:
                 # An input that nests deeper than JSON can be written.
                 append(self._run, row | {"batch": None})
+
+
+def served_with(version: str, service: Any) -> Row:
+    """What a loaded handler computes with, as far as it can be seen from outside."""
+    torch = sys.modules["torch"]
+    entry = service._entry_point
+    attributes = vars(getattr(entry, "__self__", None) or object).values()
+    models = [each for each in attributes if isinstance(each, torch.nn.Module)]
+    weights = next((each for model in models for each in model.parameters()), None)
+    row: Row = {"version": version}
+    if weights is not None:
+        row |= {"device": weights.device.type, "dtype": str(weights.dtype).removeprefix("torch.")}
+    packages = {name: sys.modules.get(name) for name in ("torch", "transformers")}
+    row |= {name: module.__version__ for name, module in packages.items() if module}
+    return row | {"batch": service.context.system_properties["batch_size"]}
 
 
 def complaint(returned: Any, number: int) -> list[str]:

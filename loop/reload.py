@@ -19,6 +19,7 @@ from loop import (
     server,
     settings,
     versions,
+    workers,
 )
 from loop.budget import Budget
 from loop.checks import deploy
@@ -114,11 +115,11 @@ def _examine(
 ) -> None:
     """Put a version through the gate, and print how it did."""
     since = time.time()
-    comparisons = gate.ask(app, version, loaded, wanted)
-    seconds = budget.spent(f"{len(comparisons) or 1} samples")
+    tally = gate.ask(app, version, loaded, wanted)
+    seconds = budget.spent(f"{tally.size or 1} samples")
     wanted()
-    gate.show(comparisons, verb, seconds)
-    gate.check(app, version, kind, comparisons, since)
+    gate.show(tally, verb, seconds)
+    gate.check(app, version, kind, tally, since)
 
 
 def back_to(app: Settings, version: str) -> None:
@@ -129,7 +130,7 @@ def back_to(app: Settings, version: str) -> None:
     """
     management = Management(app)
     live = management.live()
-    candidate.register(app, management, version)
+    workers.register(app, management, version)
     gate.ask(app, version, loaded=None)
     versions.promote(app, management, version, instead_of=live)
     print(f"reload: {app.name} serves {version} again")

@@ -37,19 +37,22 @@ class Record:
         created: when that process started, in seconds since the epoch.
         version: of the archive that it was started on.
         previous: the version that was live before the one that is, if a reload replaced it.
+        kept: versions that the user has registered, and that stay until the user takes them away.
     """
 
     pid: int
     created: float
     version: str
     previous: str | None = None
+    kept: tuple[str, ...] = ()
 
 
 def recorded(app: Settings) -> Record | None:
     """What the last start left; None if there was none or `stop` has ended it."""
     try:
-        return Record(**json.loads((app.run / "server.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        kept = json.loads((app.run / "server.json").read_text(encoding="utf-8"))
+        return Record(**{**kept, "kept": tuple(kept.get("kept", ()))})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -144,7 +147,7 @@ def _wait_for_answers(server: psutil.Process | None) -> None:
 
 def _sweep(app: Settings) -> None:
     """Remove the pid file, sockets, unpacked models and keys of a server that is gone."""
-    for folder in (app.run / "tmp", app.run / "cwd"):
+    for folder in (app.run / "tmp", app.run / "cwd", app.run / "served"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     for name in ("server.json", "endpoint.json"):

@@ -2,14 +2,11 @@
 
 import contextlib
 import os
-import re
 import time
 from typing import Any
 
-import psutil
-
 from loop import failures, launch, package, server, server_log, settings, versions, warm
-from loop.management import Management
+from loop.management import Management, device, memory
 from loop.settings import Settings
 from loop.versions import Versions
 from smoke.fault import Fault, Unanswered, run
@@ -66,7 +63,8 @@ def _vanished(app: Settings) -> str:
 
 def _version(described: dict[str, Any], found: Versions) -> str:
     """One version in a line: what it is, its workers, what is waiting."""
-    names = {found.previous: " (previous)", found.live: " (live)"}
+    names: dict[str | None, str] = dict.fromkeys(found.kept, " (kept)")
+    names |= {found.previous: " (previous)", found.live: " (live)"}
     name = str(described["modelVersion"])
     workers = ", ".join(_worker(each) for each in described.get("workers", [])) or "no worker"
     queue = described.get("jobQueueStatus", {})
@@ -74,21 +72,10 @@ def _version(described: dict[str, Any], found: Versions) -> str:
 
 
 def _worker(worker: dict[str, Any]) -> str:
-    # "gpuId::0 utilization.gpu [%]::…", or "N/A".
-    gpu = re.search(r"gpuId::(\d+)", str(worker.get("gpuUsage")))
-    device = f"GPU {gpu[1]}" if gpu else "CPU"
-    memory = worker.get("memoryUsage", 0) or _memory(worker.get("pid"))
     return (
         f"worker {worker['id']} {str(worker['status']).lower()}"
-        f" (pid {worker.get('pid')}, {device}, {memory / 2**20:.0f} MiB)"
+        f" (pid {worker.get('pid')}, {device(worker)}, {memory(worker) / 2**20:.0f} MiB)"
     )
-
-
-def _memory(pid: int | None) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss) if pid else 0
-    except psutil.Error:
-        return 0
 
 
 def _tree(app: Settings, served: str | None) -> str:

@@ -2,9 +2,10 @@
 
     live        the default version: it answers those who name none
     previous    was live before, and stays for `rollback` and `compare`
+    kept        was registered by `make register`, and stays until `make unregister`
 
 All others that this toolkit has registered are retired: drained and removed. A version that the
-user has registered is never touched.
+user has registered by other means is never touched.
 """
 
 import time
@@ -32,12 +33,14 @@ class Versions:
         previous: the one that was live before, if it is still there.
         all: every one.
         ours: those that this toolkit has registered.
+        kept: those of them that the user has asked for.
     """
 
     live: str
     previous: str | None
     all: frozenset[str]
     ours: frozenset[str]
+    kept: frozenset[str]
 
 
 def find(app: Settings, management: Management) -> Versions:
@@ -48,7 +51,23 @@ def find(app: Settings, management: Management) -> Versions:
     ours = names & (started | stage.staged(app))
     live = management.live()
     previous = record.previous if record and record.previous in names - {live} else None
-    return Versions(live, previous, names, ours)
+    kept = names & frozenset(record.kept if record else ())
+    return Versions(live, previous, names, ours, kept)
+
+
+def require(found: Versions, version: str) -> None:
+    """Raise Fault unless the server has a version."""
+    if version not in found.all:
+        raise Fault(
+            f"there is no version {version}", f"`make models` lists {', '.join(sorted(found.all))}"
+        )
+
+
+def keep(app: Settings, version: str, kept: bool) -> None:
+    """Remember whether the user wants a version to stay."""
+    if record := server.recorded(app):
+        others = tuple(each for each in record.kept if each != version)
+        server.record(app, replace(record, kept=(*others, version) if kept else others))
 
 
 def promote(app: Settings, management: Management, version: str, instead_of: str) -> None:
@@ -63,21 +82,22 @@ def promote(app: Settings, management: Management, version: str, instead_of: str
         if record is not None:
             server.record(app, record)
         raise
+    ready.note_endpoint(app, version)
 
 
 def retire(app: Settings, management: Management) -> None:
-    """Remove our versions that are neither live nor previous, without losing a request."""
+    """Remove our versions that nobody wants any more, without losing a request."""
     found = find(app, management)
-    staying = {found.live, found.previous}
+    staying = {found.live, found.previous, *found.kept}
     for version in found.ours - staying:
-        if _drained(app, management, version):
+        if drained(app, management, version):
             management.unregister(version)
         else:
             staying.add(version)
     stage.sweep(app, keep=[each for each in staying if each])
 
 
-def _drained(app: Settings, management: Management, version: str) -> bool:
+def drained(app: Settings, management: Management, version: str) -> bool:
     """Wait until all requests to a version have been answered, that is not live any more.
 
     None is waiting, and none is with a worker: the second is asked of the log, and for a while,

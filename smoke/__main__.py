@@ -6,29 +6,35 @@ accept   asks every sample and makes the answers the goldens, if all were answer
 exit     0 all the same · 1 something is not · 2 a file or an option is wrong · 3 nothing answers
 """
 
+import contextlib
+import itertools
 import shlex
 import sys
 import time
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from smoke import (
     arguments,
-    atomic,
     fault,
     golden,
-    jsonl,
     junit,
     report,
-    suite,
+    results,
     terminal,
     unanswered,
 )
 from smoke.client import Client, Failure
-from smoke.compare import Comparison, Verdict, orphans
+from smoke.compare import Verdict
+from smoke.endpoint import Endpoint
+from smoke.golden import Golden
 from smoke.suite import Suite
+from smoke.tally import Tally
+
+SHOWN = 8
+# A server that is restarted is back by then.
+PATIENCE_SECONDS = 15.0
 
 
 def run(given: Namespace) -> int:
@@ -37,40 +43,68 @@ def run(given: Namespace) -> int:
     Returns:
         0 if every sample's answer is the same as its golden, else 1.
     """
-    loaded, client = _prepare(given)
-    began, start = time.time(), time.perf_counter()
-    comparisons = loaded.judge(client, given.tolerance, given.threads, "smoke")
-    seconds = time.perf_counter() - start
-
+    loaded, client, found = _prepare(given)
     folder = given.app / ".run" / "smoke"
-    jsonl.write(folder / "results.jsonl", (each.row() for each in comparisons))
-    atomic.write(
-        given.junit or folder / "junit.xml", junit.document(comparisons, client.url, seconds)
-    )
+    tally, cases = Tally(), junit.Document()
+    began, start = time.time(), time.perf_counter()
+    about = results.about(given.app, client.url, given.tolerance)
+    with results.writing(given.app, about, given.resume) as (file, count):
+        for each in results.before(given.app, loaded.samples(), count):
+            cases.add(each)
+            tally.add(each)
+        judged = loaded.judge(
+            client,
+            given.tolerance,
+            given.threads,
+            "smoke",
+            skip=count,
+            patience=PATIENCE_SECONDS,
+        )
+        try:
+            for each in judged:
+                file.write(results.line(each))
+                cases.add(each)
+                tally.add(each)
+        except (KeyboardInterrupt, fault.Unanswered):
+            _say_how_to_go_on(tally.size, loaded.size, given)
+            raise
+    seconds = time.perf_counter() - start
+    cases.write(given.junit or folder / "junit.xml", tally, client.url, seconds)
 
-    replies = {each.sample.id: each.reply for each in comparisons}
-    failed = {sample: each for sample, each in replies.items() if isinstance(each, Failure)}
+    shown = tally.shown.get(Verdict.FAILED, [])
+    failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
     if failed:
         unanswered.leave(client.url, began, failed)
 
-    _print_differences(comparisons)
-    print(
-        report.summary(
-            "smoke", comparisons, seconds, given.threads, terminal.has_colour(sys.stdout)
+    colour = terminal.has_colour(sys.stdout)
+    _print_differences(tally)
+    differing = golden.differing(loaded.made_with, found.made_with)
+    # Another version, in which nothing has changed, needs no word.
+    if differing and not (tally.all_same and set(differing) == {"version"}):
+        print(f"the goldens were made with {'; '.join(differing.values())}")
+    print(report.summary("smoke", tally, seconds, given.threads, colour))
+    if loaded.orphans:
+        some = report.some(
+            list(itertools.islice(loaded.orphans, SHOWN)), SHOWN, len(loaded.orphans)
         )
-    )
-    lost = orphans(loaded.samples, loaded.goldens)
-    if lost:
         print(
-            f"smoke: {golden.path(given.app)}: without a sample: {', '.join(lost)}:"
+            f"smoke: {golden.path(given.app)}: without a sample: {some}:"
             f" drop with `{_make('accept', given)}`",
             file=sys.stderr,
         )
-    verdicts = {each.verdict for each in comparisons}
-    if verdicts == {Verdict.SAME}:
+    if tally.all_same:
         return 0
-    print(f"next: {_next(verdicts, given)}")
+    print(f"next: {_next(set(tally.verdicts), given)}")
     return 1
+
+
+def _say_how_to_go_on(done: int, size: int, given: Namespace) -> None:
+    if done:
+        print(
+            f"smoke: stopped after {done:,} of {size:,}:"
+            f" go on with `{_make('smoke', given)} RESUME=1`",
+            file=sys.stderr,
+        )
 
 
 def accept(given: Namespace) -> int:
@@ -79,36 +113,56 @@ def accept(given: Namespace) -> int:
     Returns:
         0 if the goldens are written; 1 if a sample was not answered, and nothing is written.
     """
-    loaded, client = _prepare(given)
-    comparisons = loaded.judge(client, given.tolerance, given.threads, "accept")
-    _print_differences(comparisons)
-    count = Counter(each.verdict for each in comparisons)
-    path = golden.path(given.app)
-    if count[Verdict.FAILED]:
+    loaded, client, found = _prepare(given)
+    path, tally = golden.path(given.app), Tally()
+
+    def accepted() -> Iterator[Golden]:
+        for each in loaded.judge(client, given.tolerance, given.threads, "accept"):
+            tally.add(each)
+            if each.verdict is not Verdict.FAILED:
+                yield each.accepted()
+        if tally.verdicts[Verdict.FAILED]:
+            raise NotAnsweredError
+        if tally.all_same and not loaded.orphans and loaded.made_with:
+            raise NothingNewError
+
+    try:
+        with contextlib.suppress(NothingNewError):
+            golden.write(given.app, accepted(), found.made_with)
+    except NotAnsweredError:
+        _print_differences(tally)
         print(
-            f"accept: {count[Verdict.FAILED]} of {len(comparisons)} samples failed,"
+            f"accept: {tally.verdicts[Verdict.FAILED]} of {tally.size} samples failed,"
             f" {path} stays as it was: see `{_make('why', given)}`",
             file=sys.stderr,
         )
         return 1
-    golden.write(given.app, (each.accepted() for each in comparisons))
+    _print_differences(tally)
+    count = tally.verdicts
     print(
         f"accept: {count[Verdict.NEW]} new · {count[Verdict.CHANGED] + count[Verdict.DRIFTED]}"
-        f" changed · {len(orphans(loaded.samples, loaded.goldens))} removed ·"
-        f" {count[Verdict.SAME]} unchanged in {path}"
+        f" changed · {len(loaded.orphans)} removed · {count[Verdict.SAME]} unchanged in {path}"
     )
     return 0
 
 
-def _prepare(given: Namespace) -> tuple[Suite, Client]:
-    loaded = suite.load(given.app)
+class NotAnsweredError(Exception):
+    """A sample was not answered, so there is nothing to accept."""
+
+
+class NothingNewError(Exception):
+    """The goldens are what would be written."""
+
+
+def _prepare(given: Namespace) -> tuple[Suite, Client, Endpoint]:
+    loaded = Suite(given.app)
     found = arguments.find(given)
-    return loaded, Client(found.url, found.token, connections=given.threads)
+    return loaded, Client(found.url, found.token, connections=given.threads), found
 
 
-def _print_differences(comparisons: Sequence[Comparison]) -> None:
+def _print_differences(tally: Tally) -> None:
     colour = terminal.has_colour(sys.stdout)
-    for line in report.differences(comparisons, terminal.width(), colour):
+    for line in report.differences(tally, terminal.width(), colour):
         print(line)
 
 
@@ -125,7 +179,7 @@ def _make(target: str, given: Namespace) -> str:
     words = ["make", target]
     if given.app.resolve() != Path.cwd():
         words.append(f"APP={given.app}")
-    if target == "accept":
+    if target in ("accept", "smoke"):
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
     return shlex.join(words)
@@ -141,6 +195,9 @@ def main() -> int:
         type=Path,
         metavar="FILE",
         help="where a run leaves its JUnit XML (default: APP/.run/smoke/junit.xml)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped where it was"
     )
     given = parser.parse_args()
     return accept(given) if given.verb == "accept" else run(given)

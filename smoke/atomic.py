@@ -1,7 +1,10 @@
 """Files that are whole or not there."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from smoke.fault import Fault
 
@@ -12,11 +15,19 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         Fault: the folder or the file cannot be written.
     """
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """What is written to this file is put at `path` when all of it is there; see `write`."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            aside.write_bytes(content)
+            with aside.open("wb") as file:
+                yield file
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """What became of each sample, against its golden."""
 
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,15 +20,30 @@ class Verdict(StrEnum):
     SAME = "same"
 
 
+class Turn(StrEnum):
+    """What a changed label means, where the truth is known."""
+
+    REGRESSION = "regression"
+    """It was right, and is wrong."""
+    FIX = "fix"
+    """It was wrong, and is right."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A sample, what was accepted for it, what came now, and what that amounts to."""
+    """A sample, what was accepted for it, what came now, and what that amounts to.
+
+    Attributes:
+        seconds: what the answer took.
+        retries: how often it was sent again, since nothing listened.
+    """
 
     sample: Sample
     golden: Golden | None
     reply: Reply
     seconds: float
     verdict: Verdict
+    retries: int = 0
 
     @property
     def answer(self) -> Answer | None:
@@ -42,6 +56,21 @@ class Comparison:
         if self.sample.label is None or self.answer is None:
             return None
         return self.answer.label == self.sample.label
+
+    @property
+    def was_true(self) -> bool | None:
+        """Whether the accepted label is the true one; None without a golden or a known truth."""
+        if self.sample.label is None or self.golden is None:
+            return None
+        return self.golden.label == self.sample.label
+
+    @property
+    def turn(self) -> Turn | None:
+        """What a changed label means; None where it did not change, or was and is wrong, or no
+        truth is known."""
+        if self.verdict is not Verdict.CHANGED or self.was_true == self.is_true:
+            return None
+        return Turn.FIX if self.is_true else Turn.REGRESSION
 
     def accepted(self) -> Golden:
         """The golden that accepting this makes; one that still holds stays as it is.
@@ -67,27 +96,18 @@ class Comparison:
                 "message": self.reply.message,
                 "request_id": self.reply.request_id,
             }
-        return {**row, "seconds": round(self.seconds, 6)}
+        row["seconds"] = round(self.seconds, 6)
+        return row | ({"retries": self.retries} if self.retries else {})
 
 
-def compare(
-    samples: Iterable[Sample],
-    goldens: Mapping[str, Golden],
-    replies: Iterable[Timed],
-    tolerance: float,
-) -> list[Comparison]:
-    """Judge the reply to each sample.
+def compare(sample: Sample, golden: Golden | None, timed: Timed, tolerance: float) -> Comparison:
+    """Judge the reply to a sample.
 
     Args:
         tolerance: how far a score may lie from its golden, absolute.
     """
-    return [
-        Comparison(
-            sample, golden, timed.reply, timed.seconds, verdict(golden, timed.reply, tolerance)
-        )
-        for sample, timed in zip(samples, replies, strict=True)
-        for golden in [goldens.get(sample.id)]
-    ]
+    judged = verdict(golden, timed.reply, tolerance)
+    return Comparison(sample, golden, timed.reply, timed.seconds, judged, timed.retries)
 
 
 def verdict(golden: Golden | None, reply: Reply, tolerance: float) -> Verdict:
@@ -101,9 +121,3 @@ def verdict(golden: Golden | None, reply: Reply, tolerance: float) -> Verdict:
     distance = round(abs(round(reply.score, DIGITS) - golden.score), DIGITS)
     # Asked this way round, a distance that is not a number is a drift.
     return Verdict.SAME if distance <= tolerance else Verdict.DRIFTED
-
-
-def orphans(samples: Iterable[Sample], goldens: Collection[str]) -> list[str]:
-    """The ids of goldens that no sample has any more, in the goldens' order."""
-    known = {sample.id for sample in samples}
-    return [each for each in goldens if each not in known]

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 
-from smoke import arguments, suite
+from smoke import arguments
 from smoke.client import Client
 from smoke.compare import Comparison
 from smoke.fault import Fault
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     arguments.add_comparing(parser)
     try:
         config.stash[GIVEN] = parser.parse_args([])
-        config.stash[SUITE] = suite.load(config.stash[GIVEN].app)
+        config.stash[SUITE] = Suite(config.stash[GIVEN].app)
     except Fault as fault:
         pytest.exit(f"smoke: {fault}", returncode=fault.exit_code)
 
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test of every sample."""
     if "sample" in metafunc.fixturenames:
-        samples = metafunc.config.stash[SUITE].samples
+        samples = list(metafunc.config.stash[SUITE].samples())
         metafunc.parametrize("sample", samples, ids=[each.id for each in samples])
 
 
@@ -43,6 +43,6 @@ def comparisons(pytestconfig: pytest.Config) -> dict[str, Comparison]:
         found = arguments.find(given)
         client = Client(found.url, found.token, connections=given.threads)
         judged = pytestconfig.stash[SUITE].judge(client, given.tolerance, given.threads, "smoke")
+        return {each.sample.id: each for each in judged}
     except Fault as fault:
         pytest.exit(f"smoke: {fault}", returncode=fault.exit_code)
-    return {each.sample.id: each for each in judged}

@@ -1,8 +1,9 @@
 """Where to send a text: the URL of a model, and the token that it asks for."""
 
+import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -10,15 +11,24 @@ from urllib.parse import quote, urlsplit
 from smoke.fault import Fault, Unanswered
 
 FORM = "http://HOST:PORT/predictions/NAME"
+KSERVE_FORM = "http://HOST/v1/models/NAME:predict"
 MODEL_PATH = re.compile(r"(/.*)?/predictions/[^/]+(?P<version>/[^/]+)?")
+KSERVE_PATH = re.compile(r"(/.*)?/v1/models/[^/]+:predict")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model to ask: its URL, and the token to send, if any."""
+    """A model to ask.
+
+    Attributes:
+        url: the model's.
+        token: what to send, if anything.
+        made_with: what serves it, as far as it is known: version, device, dtype, packages, batch.
+    """
 
     url: str
     token: str | None
+    made_with: dict[str, Any] = field(default_factory=dict)
 
 
 def find(app: Path, url: str | None, token: str | None, version: str | None) -> Endpoint:
@@ -34,12 +44,26 @@ def find(app: Path, url: str | None, token: str | None, version: str | None) -> 
         Unanswered: no `url`, and no server has been started for `app`.
         Fault: `url` does not name a model, or a file that the server left cannot be read.
     """
+    made_with = {}
     if url is None:
         started = _started(app)
         url, key_file = started.get("url"), started.get("key_file")
         if token is None and key_file is not None:
             token = _key(Path(key_file))
-    return Endpoint(_model_url(str(url), version), token)
+        made_with = _served_with(app, version or started.get("version"))
+    return Endpoint(_model_url(str(url), version), token, made_with)
+
+
+def _served_with(app: Path, version: str | None) -> dict[str, Any]:
+    """What a worker has left on how it serves a version; of one that was not forked, nothing."""
+    with contextlib.suppress(Fault):
+        return _object(app / ".run" / "served" / f"{version}.json")
+    return {} if version is None else {"version": version}
+
+
+def speaks_kserve(url: str) -> bool:
+    """Whether a model's URL is one of KServe's protocol: instances in, predictions out."""
+    return KSERVE_PATH.fullmatch(urlsplit(url).path) is not None
 
 
 def _started(app: Path) -> dict[str, Any]:
@@ -84,10 +108,14 @@ def _model_url(url: str, version: str | None) -> str:
         raise Fault(f"URL {url}: does not begin with http://HOST", f"write {FORM}")
     if parts.query or parts.fragment:
         raise Fault(f"URL {url}: ends in a query", f"write {FORM}")
+    kserve = speaks_kserve(url)
+    if kserve and version is not None:
+        raise Fault(f"URL {url}: KServe's protocol knows no versions", f"drop {version}")
     match = MODEL_PATH.fullmatch(parts.path)
-    if match is None:
-        raise Fault(f"URL {url}: does not say which model to ask", f"write {FORM}")
-    if version is None:
+    if match is None and not kserve:
+        forms = f"write {FORM} or {KSERVE_FORM}"
+        raise Fault(f"URL {url}: does not say which model to ask", forms)
+    if match is None or version is None:
         return url
     if match["version"]:
         raise Fault(f"URL {url}: names a version already", f"drop it, or the version {version}")

@@ -1,5 +1,6 @@
 """Files of one JSON object a line, each with its own `id`."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 from smoke import atomic
 from smoke.fault import Fault
+from smoke.index import Index
 
 
 class Kind(NamedTuple):
@@ -37,32 +39,48 @@ ID = Kind(
 
 
 def read(
-    path: Path, required: Mapping[str, Kind], optional: Mapping[str, Kind], cure: str
+    path: Path,
+    required: Mapping[str, Kind],
+    optional: Mapping[str, Kind],
+    cure: str,
+    head: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the objects of `path`, in order; blank lines are skipped.
+    """Yield the objects of `path`, in order, as they are read; blank lines are skipped.
 
     Args:
         required: the fields that each object has; one is `id`, which no two objects share.
         optional: the fields that it may have besides.
         cure: what to do when there is no such file.
+        head: the first line may hold this field alone; see `read_head`.
 
     Raises:
         Fault: there is no such file, or a line is not such an object; the line is named.
     """
-    line_of: dict[str, int] = {}
+    line_of = Index()
     for number, line in enumerate(_lines(path, cure), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         row = _object(where, line)
+        if number == 1 and head is not None and set(row) == {head}:
+            continue
         _check(where, row, required, optional)
-        first = line_of.setdefault(row["id"], number)
-        if first != number:
+        first = line_of.add(row["id"], str(number))
+        if first is not None:
             raise Fault(
                 f'{where}: the id "{row["id"]}" stands on line {first} already',
                 "give each line an id of its own",
             )
         yield row
+
+
+def read_head(path: Path, head: str) -> Any:
+    """What the first line holds, if it holds that field alone; else None."""
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+        row = json.loads(file.readline())
+        if isinstance(row, dict) and set(row) == {head}:
+            return row[head]
+    return None
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -71,14 +89,23 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         Fault: the file cannot be written.
     """
-    text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    with atomic.writing(path) as file:
+        for row in rows:
+            file.write(encode(row))
+
+
+def encode(row: Mapping[str, Any]) -> bytes:
+    """One object as a line."""
     # UTF-8 has no lone surrogates, but JSON can escape them, and in Python's way.
-    atomic.write(path, text.encode("utf-8", "backslashreplace"))
+    text = json.dumps(row, ensure_ascii=False)
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
-def _lines(path: Path, cure: str) -> list[bytes]:
+def _lines(path: Path, cure: str) -> Iterator[bytes]:
     try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        with path.open("rb") as file:
+            yield file.readline().removeprefix(b"\xef\xbb\xbf")
+            yield from file
     except FileNotFoundError:
         raise Fault(f"{path}: no such file", cure) from None
     except OSError as error:

@@ -1,43 +1,62 @@
 """The comparisons as JUnit XML, which CI systems show."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+import shutil
+import tempfile
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from smoke import atomic
 from smoke.compare import Comparison, Verdict
 from smoke.report import change
+from smoke.tally import Tally
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, not even escaped."""
 
 
-def document(comparisons: Sequence[Comparison], url: str, seconds: float) -> bytes:
+class Document:
     """One test case a sample: an error where no answer came, a failure where it is not the same.
 
-    Args:
-        url: the model that was asked.
-        seconds: what the whole run took.
+    The cases wait in a file without a name, since the counts stand before them.
     """
-    count = Counter(each.verdict for each in comparisons)
-    errors = count[Verdict.FAILED]
-    suite = ET.Element(
-        "testsuite",
-        name="smoke",
-        tests=str(len(comparisons)),
-        errors=str(errors),
-        failures=str(len(comparisons) - count[Verdict.SAME] - errors),
-        skipped="0",
-        time=f"{seconds:.3f}",
-    )
-    properties = ET.SubElement(suite, "properties")
-    ET.SubElement(properties, "property", name="url", value=_clean(url))
-    suite.extend(_case(each) for each in comparisons)
-    root = ET.Element("testsuites")
-    root.append(suite)
-    ET.indent(root)
-    xml: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return xml + b"\n"
+
+    def __init__(self) -> None:
+        self._cases = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this does
+
+    def add(self, comparison: Comparison) -> None:
+        """Add the case of a sample."""
+        self._cases.write(ET.tostring(_case(comparison), encoding="utf-8") + b"\n")
+
+    def write(self, path: Path, tally: Tally, url: str, seconds: float) -> None:
+        """Write the document.
+
+        Args:
+            tally: of what was added.
+            url: the model that was asked.
+            seconds: what the whole run took.
+
+        Raises:
+            Fault: it cannot be written.
+        """
+        errors = tally.verdicts[Verdict.FAILED]
+        suite = ET.Element(
+            "testsuite",
+            name="smoke",
+            tests=str(tally.size),
+            errors=str(errors),
+            failures=str(tally.size - tally.verdicts[Verdict.SAME] - errors),
+            skipped="0",
+            time=f"{seconds:.3f}",
+        )
+        properties = ET.SubElement(suite, "properties")
+        ET.SubElement(properties, "property", name="url", value=_clean(url))
+        head, tail = ET.tostring(suite, encoding="utf-8").rsplit(b"</", 1)
+        with self._cases as cases, atomic.writing(path) as file:
+            file.write(b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites>\n" + head + b"\n")
+            cases.seek(0)
+            shutil.copyfileobj(cases, file)
+            file.write(b"</" + tail + b"\n</testsuites>\n")
 
 
 def _case(comparison: Comparison) -> ET.Element:

@@ -1,19 +1,21 @@
 """The difference to the goldens, as a person reads it."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from smoke.client import Answer, Failure
-from smoke.compare import Comparison, Verdict
+from smoke.client import Answer
+from smoke.compare import Comparison, Turn, Verdict
+from smoke.tally import Group, Tally
 from smoke.terminal import cells, escape, fit, pad, paint
 
-TAGS = {
+TAGS: dict[Verdict | Turn, tuple[str, str]] = {
     Verdict.FAILED: ("failed", "red"),
+    Turn.REGRESSION: ("worse", "red"),
     Verdict.CHANGED: ("label", "red"),
+    Turn.FIX: ("fixed", "green"),
     Verdict.DRIFTED: ("score", "yellow"),
     Verdict.NEW: ("new", "yellow"),
 }
+"""What is shown, in this order."""
 PLURALS = {Verdict.CHANGED: "labels changed", Verdict.DRIFTED: "scores drifted"}
 ID_COLUMNS = 32
 TAG_COLUMNS = 8
@@ -21,29 +23,30 @@ MESSAGE_COLUMNS = 300
 SHOWN_IDS = 8
 
 
-def differences(comparisons: Iterable[Comparison], width: int, colour: bool) -> list[str]:
-    """The lines on every sample that is not the same, the worst verdict first.
+def differences(tally: Tally, width: int, colour: bool, but: Sequence[Verdict] = ()) -> list[str]:
+    """The lines on the samples that are not the same, the worst first.
 
     Several that failed with the same words share two lines.
 
     Args:
         width: columns to cut the samples' texts to.
+        but: what is not to be shown.
     """
-    order = list(Verdict)
-    shown = [each for each in comparisons if each.verdict is not Verdict.SAME]
-    shown.sort(key=lambda each: order.index(each.verdict))
-    said = Counter(each.reply.words for each in shown if isinstance(each.reply, Failure))
-    alike = [words for words, count in said.items() if count > 1]
-    groups = [[each for each in shown if _said(each) == words] for words in alike]
-    lines = [line for group in groups for line in _failed(group, colour)]
-    alone = [each for each in shown if _said(each) not in alike]
-    id_columns = max((min(cells(each.sample.id), ID_COLUMNS) for each in alone), default=0)
-    return lines + [line for each in alone for line in _lines(each, id_columns, width, colour)]
+    groups = {words: each for words, each in tally.failures.items() if each.count > 1}
+    if Verdict.FAILED in but:
+        groups = {}
+    lines = [line for words, each in groups.items() for line in _failed(words, each, colour)]
+    for kind in (kind for kind in TAGS if kind not in but):
+        shown = tally.shown.get(kind, [])
+        alone = [each for each in shown if _words(each) not in groups]
+        id_columns = max((min(cells(each.sample.id), ID_COLUMNS) for each in alone), default=0)
+        lines += [line for each in alone for line in _lines(each, id_columns, width, colour)]
+        if more := _count(tally, kind) - len(shown):
+            lines.append(paint(f"{' ' * TAG_COLUMNS}and {more} more", "dim", colour))
+    return lines
 
 
-def summary(
-    verb: str, comparisons: Sequence[Comparison], seconds: float, threads: int, colour: bool
-) -> str:
+def summary(verb: str, tally: Tally, seconds: float, threads: int, colour: bool) -> str:
     """One line on all samples: verdicts, time taken, and how often the truth.
 
     Args:
@@ -51,39 +54,67 @@ def summary(
         threads: how many were asked at a time. They wait for each other, and that is in the
             latency.
     """
-    right = all(each.verdict is Verdict.SAME for each in comparisons)
     at_a_time = f", {threads} at a time" if threads > 1 else ""
-    asked = f"{len(comparisons)} samples in {seconds:.2f} s{at_a_time} ({latency(comparisons)})"
-    parts = [*verdicts(comparisons), asked, *truth(comparisons)]
-    return paint(f"{verb}: {' · '.join(parts)}", "green" if right else "red", colour)
+    asked = f"{tally.size} samples in {seconds:.2f} s{at_a_time} ({latency(tally)})"
+    again = [f"{tally.retried} sent again while nothing listened"] if tally.retried else []
+    parts = [*verdicts(tally), asked, *again, *truth(tally)]
+    return paint(f"{verb}: {' · '.join(parts)}", "green" if tally.all_same else "red", colour)
 
 
-def verdicts(comparisons: Iterable[Comparison]) -> list[str]:
+def verdicts(tally: Tally) -> list[str]:
     """How many samples are the same, how many changed, and so on."""
-    count = Counter(each.verdict for each in comparisons)
-    return [
-        _counted(count[each], each)
-        for each in (Verdict.SAME, *TAGS)
-        if count[each] or each is Verdict.SAME
-    ]
+    kinds = [Verdict.SAME, *(kind for kind in TAGS if isinstance(kind, Verdict))]
+    return [_counted(tally, kind) for kind in kinds if tally.verdicts[kind] or kind is Verdict.SAME]
 
 
-def some(ids: Sequence[str], shown: int) -> str:
+def some(ids: Sequence[str], shown: int, count: int | None = None) -> str:
     """The first few ids, and how many more there are."""
-    more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
+    count = len(ids) if count is None else count
+    more = f" and {count - shown} more" if count > shown else ""
     return f"{', '.join(ids[:shown])}{more}"
 
 
-def latency(comparisons: Iterable[Comparison]) -> str:
+def latency(tally: Tally) -> str:
     """The median, and what one answer in twenty exceeds."""
-    times = sorted(each.seconds for each in comparisons)
-    return f"p50 {_milliseconds(times, 0.5)}, p95 {_milliseconds(times, 0.95)}"
+    return f"p50 {milliseconds(tally.quantile(0.5))}, p95 {milliseconds(tally.quantile(0.95))}"
 
 
-def truth(comparisons: Iterable[Comparison]) -> list[str]:
-    """How often the answer is the true label; nothing where no truth is known."""
-    known = [each.is_true for each in comparisons if each.is_true is not None]
-    return [f"truth {sum(known)}/{len(known)}"] if known else []
+def failed(
+    what: str, said: str, ids: Sequence[str], colour: bool, count: int | None = None
+) -> list[str]:
+    """The lines on what failed with the same words.
+
+    Args:
+        what: what failed, and how many.
+        ids: those of its samples, or the first of so many.
+    """
+    tag, hue = TAGS[Verdict.FAILED]
+    head = paint(pad(tag, TAG_COLUMNS), hue, colour)
+    shown = some([escape(each) for each in ids], SHOWN_IDS, count)
+    return [
+        f"{head}{what}  {fit(escape(said), MESSAGE_COLUMNS)}",
+        " " * TAG_COLUMNS + paint(shown, "dim", colour),
+    ]
+
+
+def requests(number: int) -> str:
+    """So many requests."""
+    return f"{number} request{'s' * (number != 1)}"
+
+
+def truth(tally: Tally) -> list[str]:
+    """How often the answer is the true label, and how often the golden was, if that differs.
+
+    The negative flip rate goes with it where there are regressions: their share of all whose truth
+    is known (Xie et al. 2021, "Regression Bugs Are In Your Model!").
+    """
+    if not tally.known:
+        return []
+    was = f" (goldens {tally.was_right})" if tally.turns else ""
+    parts = [f"truth {tally.right}/{tally.known}{was}"]
+    if worse := tally.turns[Turn.REGRESSION]:
+        parts.append(f"negative flip rate {worse / tally.judged:.1%}")
+    return parts
 
 
 def change(comparison: Comparison) -> str:
@@ -97,23 +128,25 @@ def change(comparison: Comparison) -> str:
     return now if golden is None else f"{escape(golden.label)} {golden.score:.{digits}f} → {now}"
 
 
-def _said(comparison: Comparison) -> str | None:
+def milliseconds(seconds: float) -> str:
+    """A time, with as many digits as tell something."""
+    value = 1000 * seconds
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def _words(comparison: Comparison) -> str | None:
     """What the server said of a sample that failed."""
-    return comparison.reply.words if isinstance(comparison.reply, Failure) else None
+    return None if isinstance(comparison.reply, Answer) else comparison.reply.words
 
 
-def _failed(group: Sequence[Comparison], colour: bool) -> list[str]:
+def _failed(words: str, group: Group, colour: bool) -> list[str]:
     """The lines on samples that failed with the same words."""
-    tag, hue = TAGS[Verdict.FAILED]
-    said = fit(escape(_said(group[0]) or ""), MESSAGE_COLUMNS)
-    ids = some([escape(each.sample.id) for each in group], SHOWN_IDS)
-    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{len(group)} samples  {said}"
-    return [head, " " * TAG_COLUMNS + paint(ids, "dim", colour)]
+    return failed(f"{group.count} samples", words, group.first, colour, group.count)
 
 
 def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) -> list[str]:
     sample = comparison.sample
-    tag, hue = TAGS[comparison.verdict]
+    tag, hue = TAGS[comparison.turn or comparison.verdict]
     name = pad(fit(sample.id, ID_COLUMNS), id_columns)
     truth = "" if sample.label is None else f" · truth {escape(sample.label)}"
     head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{name}  {change(comparison)}{truth}"
@@ -124,11 +157,23 @@ def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) ->
     return [head, margin + paint(fit(escape(text), width - TAG_COLUMNS), "dim", colour)]
 
 
-def _counted(number: int, verdict: Verdict) -> str:
-    return f"{number} {verdict.value if number == 1 else PLURALS.get(verdict, verdict.value)}"
+def _count(tally: Tally, kind: Verdict | Turn) -> int:
+    """How many there are of what is shown under one tag."""
+    if isinstance(kind, Turn):
+        return tally.turns[kind]
+    if kind is Verdict.CHANGED:
+        return tally.verdicts[kind] - tally.turns.total()
+    return tally.verdicts[kind] if kind is not Verdict.FAILED else len(tally.shown.get(kind, []))
 
 
-def _milliseconds(times: Sequence[float], quantile: float) -> str:
-    """The quantile of sorted times in seconds, by nearest rank."""
-    value = 1000 * times[math.ceil(quantile * len(times)) - 1]
-    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+def _counted(tally: Tally, verdict: Verdict) -> str:
+    number = tally.verdicts[verdict]
+    text = f"{number} {verdict.value if number == 1 else PLURALS.get(verdict, verdict.value)}"
+    if verdict is Verdict.CHANGED and tally.turns:
+        turns = [
+            f"{count} {turn.value}{'' if count == 1 else 'es' if turn is Turn.FIX else 's'}"
+            for turn in Turn
+            if (count := tally.turns[turn])
+        ]
+        text += f" ({', '.join(turns)})"
+    return text

@@ -1,10 +1,13 @@
 """The texts to ask about, `APP/smoke/samples.jsonl`; written by people."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from smoke import jsonl
 from smoke.fault import Fault
+
+SAME = jsonl.Kind('"same"', lambda value: value == "same")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,9 @@ class Sample:
     Attributes:
         id: names the sample in reports and goldens.
         label: the true label, where somebody knows it.
+        tags: what kind of text it is.
+        group: those of a group say the same in other words,
+        expect: and "same" says that the model is to give them all one label.
     """
 
     id: str
@@ -21,6 +27,8 @@ class Sample:
     text_pair: str | None = None
     label: str | None = None
     tags: tuple[str, ...] = ()
+    group: str | None = None
+    expect: str | None = None
 
 
 def path(app: Path) -> Path:
@@ -28,8 +36,8 @@ def path(app: Path) -> Path:
     return app / "smoke" / "samples.jsonl"
 
 
-def read(app: Path) -> list[Sample]:
-    """Read an app's samples, in the file's order.
+def stream(app: Path) -> Iterator[Sample]:
+    """Read an app's samples, in the file's order, one after the other.
 
     Raises:
         Fault: no file, no sample in it, or a line that is not one; the line is named.
@@ -37,10 +45,22 @@ def read(app: Path) -> list[Sample]:
     rows = jsonl.read(
         path(app),
         required={"id": jsonl.ID, "text": jsonl.TEXT},
-        optional={"text_pair": jsonl.TEXT, "label": jsonl.TEXT, "tags": jsonl.TEXTS},
+        optional={
+            "text_pair": jsonl.TEXT,
+            "label": jsonl.TEXT,
+            "tags": jsonl.TEXTS,
+            "group": jsonl.TEXT,
+            "expect": SAME,
+        },
         cure='write one {"id": …, "text": …} a line, or name another folder with APP=',
     )
-    samples = [Sample(**{**row, "tags": tuple(row.get("tags", ()))}) for row in rows]
-    if not samples:
+    row = None
+    for row in rows:
+        yield Sample(**{**row, "tags": tuple(row.get("tags", ()))})
+    if row is None:
         raise Fault(f"{path(app)}: no samples in it", 'write one {"id": …, "text": …} a line')
-    return samples
+
+
+def read(app: Path) -> list[Sample]:
+    """All of an app's samples; see `stream`."""
+    return list(stream(app))

@@ -10,6 +10,8 @@ from typing import Self, TextIO
 WIDTH_OF_FILES = 100
 CODES = {"red": "31", "green": "32", "yellow": "33", "dim": "2"}
 CLEAR_LINE = "\r\x1b[K"
+# Before that, a rate says little.
+PACE_SECONDS = 2.0
 
 
 def width() -> int:
@@ -20,6 +22,16 @@ def width() -> int:
 def has_colour(stream: TextIO) -> bool:
     """Whether to colour what goes to `stream`; NO_COLOR is honoured."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Whether what was printed to `stream` can be printed over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def up(lines: int) -> str:
+    """What goes back to the begin of so many lines, and clears them."""
+    return f"\x1b[{lines}F\x1b[J" if lines else ""
 
 
 def paint(text: str, colour: str, on: bool) -> str:
@@ -63,11 +75,16 @@ def _cells(character: str) -> int:
 
 
 class Progress:
-    """A count on stderr that goes away; nothing where stderr is not a terminal."""
+    """A count on stderr, with its rate and the time left, that goes away at the end.
 
-    def __init__(self, verb: str, total: int) -> None:
+    Nothing where stderr is not a terminal.
+    """
+
+    def __init__(self, verb: str, total: int, before: int = 0) -> None:
         self._verb = verb
         self._total = total
+        self._before = before
+        self._began = time.monotonic()
         self._due = 0.0 if sys.stderr.isatty() else float("inf")
 
     def __enter__(self) -> Self:
@@ -83,9 +100,23 @@ class Progress:
         if now < self._due:
             return
         self._due = now + 0.1
-        print(
-            f"{CLEAR_LINE}{self._verb}: {done} of {self._total}",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
+        pace = self._pace(done, now - self._began)
+        line = f"{self._verb}: {self._before + done:,} of {self._total:,}{pace}"
+        print(f"{CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
+
+    def _pace(self, done: int, seconds: float) -> str:
+        if not done or seconds < PACE_SECONDS:
+            return ""
+        rate = done / seconds
+        left = duration((self._total - self._before - done) / rate)
+        return f" · {rate:.0f} a second · {left} left"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 48 s, 2 min 5 s, 1 h 12 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds % 60:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min"

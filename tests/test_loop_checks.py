@@ -746,7 +746,7 @@ def test_archive_and_redeploy_refuse_before_they_touch_anything(
 def test_reload_and_compare_refuse_before_anything_is_registered(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = versions.Versions("live", None, frozenset(), frozenset())
+    found = versions.Versions("live", None, frozenset(), frozenset(), frozenset())
     monkeypatch.setattr(versions, "find", lambda *_: found)
     monkeypatch.setattr(Management, "live", lambda _: "live")
     monkeypatch.setattr(Management, "__init__", lambda *_: None)
@@ -755,7 +755,7 @@ def test_reload_and_compare_refuse_before_anything_is_registered(
     app = settings.read(folder)
     with pytest.raises(Fault, match="two classes"):
         reload.reload(app, Gate.NONE)
-    with pytest.raises(Fault, match="two classes"), compare.sides(app):
+    with pytest.raises(Fault, match="two classes"), compare.sides(app, []):
         pass
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loop import launch, server
+from loop import launch, package, server
 from tests.tiny_app import ROOT, TinyApp
 
 pytestmark = pytest.mark.server
@@ -134,7 +134,11 @@ def test_smoke_is_red_without_goldens_green_with_them_and_red_when_a_label_chang
     assert code == 0, out + err
     golden = served.folder / "smoke" / "golden.jsonl"
     accepted = golden.read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in accepted.splitlines()]
+    head, *rows = [json.loads(line) for line in accepted.splitlines()]
+    made_with = head["made_with"]
+    assert made_with["version"] == package.contents(served.settings).version
+    assert (made_with["device"], made_with["dtype"]) == ("cpu", "float32")
+    assert made_with.keys() >= {"torch", "transformers", "batch"}
     rows[0]["label"] = "another"
     served.write("smoke/golden.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     changed = golden.read_text(encoding="utf-8")

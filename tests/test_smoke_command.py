@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from smoke import __main__ as command
-from smoke import atomic, fault, golden, samples
+from smoke import fault, golden, jsonl, samples
 from tests.fake_model import FakeModel, Request, Response, rate
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,12 @@ def smoke(*words: str) -> int:
         with pytest.raises(SystemExit) as exit_:
             fault.run("smoke", command.main)
     return int(exit_.value.code or 0)
+
+
+def results(app: Path) -> list[dict[str, Any]]:
+    """What the last run has left on each sample."""
+    lines = (app / ".run" / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]
 
 
 def pytest_smoke() -> subprocess.CompletedProcess[str]:
@@ -135,6 +142,36 @@ def test_accept_writes_one_golden_a_sample_in_their_order(
     assert list(golden.read(app)) == list(TEXTS)
 
 
+def served_with(app: Path, url: str, version: str) -> None:
+    """Leave the word that a server leaves."""
+    served = app / ".run" / "served"
+    served.mkdir(parents=True, exist_ok=True)
+    left = {"url": url, "version": version}
+    (app / ".run" / "endpoint.json").write_text(json.dumps(left), encoding="utf-8")
+    about = {"version": version, "device": "cpu" if version == "a" else "cuda"}
+    (served / f"{version}.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def test_goldens_say_what_they_were_made_with_and_a_comparison_with_others_says_so(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served_with(app, model.url, "a")
+    assert smoke("accept") == 0
+    assert golden.made_with(app) == {"version": "a", "device": "cpu"}
+    assert smoke() == 0
+    assert "made with" not in capsys.readouterr().out
+    served_with(app, model.url, "b")
+    assert smoke() == 0
+    said = "the goldens were made with version a, now b; device cpu, now cuda\n"
+    assert said in capsys.readouterr().out
+    # Nothing has changed, so there is nothing new to review in git.
+    assert smoke("accept") == 0
+    assert golden.made_with(app)["version"] == "a"
+    model.think = wrong
+    assert smoke("accept") == 0
+    assert golden.made_with(app)["version"] == "b"
+
+
 def test_accept_says_what_changed_and_drops_what_has_no_sample(
     app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,12 +204,71 @@ def test_ctrl_c_while_accepting_leaves_the_old_goldens(
     before = golden.path(app).read_bytes()
     model.think = wrong
 
-    def interrupted(path: Path, content: bytes) -> None:
+    def interrupted(row: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(atomic, "write", interrupted)
+    monkeypatch.setattr(jsonl, "encode", interrupted)
     assert smoke("accept") == 130
     assert golden.path(app).read_bytes() == before
+
+
+@pytest.fixture
+def stopped(app: Path, model: FakeModel) -> int:
+    """A run of 300 samples that was stopped on its way. Returns how many had been asked."""
+    lines = [json.dumps({"id": f"s{n}", "text": f"text {n:03}"}) for n in range(300)]
+    samples.path(app).write_text("\n".join(lines), encoding="utf-8")
+    assert smoke("accept") == 0
+    model.requests.clear()
+
+    def stop(request: Request) -> Response:
+        if len(model.requests) == 100:
+            signal.raise_signal(signal.SIGINT)
+        return rate(request)
+
+    model.think = stop
+    assert smoke("--threads", "1") == 130
+    model.think = rate
+    return len(model.requests)
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], stopped: int
+) -> None:
+    assert 100 <= stopped < 300
+    said = capsys.readouterr().err
+    assert "of 300: go on with `make smoke" in said
+    assert "RESUME=1" in said
+    model.requests.clear()
+    assert smoke("--resume") == 0
+    # What was in flight when it stopped is asked again.
+    assert 300 - stopped <= len(model.requests) <= 300 - stopped + 20
+    assert "300 same" in capsys.readouterr().out
+    assert [row["id"] for row in results(app)] == [f"s{n}" for n in range(300)]
+    # It is over now.
+    assert smoke("--resume") == 2
+    assert "no run to go on with" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_run_does_not_go_on_with_other_samples(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.requests.clear()
+    with samples.path(app).open("a", encoding="utf-8") as file:
+        file.write('\n{"id": "one-more", "text": "x"}')
+    assert smoke("--resume") == 2
+    assert "samples changed since" in capsys.readouterr().err
+    # At most the one that was in flight.
+    assert len(model.requests) <= 1
+
+
+@pytest.mark.usefixtures("stopped")
+def test_half_a_line_of_a_run_that_was_killed_is_asked_again(app: Path) -> None:
+    part = app / ".run" / "smoke" / "results.part"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-7])
+    assert smoke("--resume") == 0
+    assert len(results(app)) == 300
 
 
 def test_ctrl_c_ends_at_once_while_the_server_hangs(app: Path, model: FakeModel) -> None:
@@ -241,8 +337,7 @@ def test_the_results_say_it_all_and_junit_where_it_is_wanted(
     smoke("accept")
     model.think = failing
     smoke("--junit", str(tmp_path / "new" / "junit.xml"))
-    lines = (app / ".run" / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = results(app)
     assert [row["verdict"] for row in rows] == ["failed", "same", "same"]
     assert rows[0]["failure"]["message"] == "Prediction failed"
     assert rows[1]["answer"]["label"] == rows[1]["golden"]["label"]
@@ -268,8 +363,7 @@ def test_pytest_smoke_gives_the_verdicts_of_the_command(
     assert len(model.requests) == len(TEXTS)
     expected = smoke()
     assert done.returncode == expected
-    lines = (app / ".run" / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    for row in map(json.loads, lines):
+    for row in results(app):
         outcome = "PASSED" if row["verdict"] == "same" else "FAILED"
         assert f"[{row['id']}] {outcome}" in done.stdout
     assert expected == (0 if think is rate else 1)

@@ -83,7 +83,7 @@ def test_a_golden_score_that_is_no_number_is_named_by_line(tmp_path: Path, score
 
 def test_goldens_come_back_as_they_were_written_and_stay_readable(tmp_path: Path) -> None:
     goldens = [Golden("ü", "좋아요", 0.25), Golden("b", "lone \ud800", 1.0)]
-    golden.write(tmp_path, goldens)
+    golden.write(tmp_path, goldens, {})
     assert list(golden.read(tmp_path).values()) == goldens
     assert "좋아요" in golden.path(tmp_path).read_text(encoding="utf-8")
 

@@ -2,16 +2,18 @@
 
 import io
 import sys
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from smoke import junit, report, terminal
 from smoke.client import Answer, Failure, Reply
-from smoke.compare import Comparison, Verdict, compare, orphans, verdict
+from smoke.compare import Comparison, Turn, Verdict, compare, verdict
 from smoke.golden import Golden
 from smoke.replies import Timed
 from smoke.samples import Sample
+from smoke.tally import Tally
 
 GOLDEN = Golden("a", "good", 0.5)
 
@@ -19,8 +21,7 @@ GOLDEN = Golden("a", "good", 0.5)
 def comparison(
     reply: Reply, golden: Golden | None = GOLDEN, sample: Sample | None = None
 ) -> Comparison:
-    goldens = {} if golden is None else {golden.id: golden}
-    return compare([sample or Sample("a", "text")], goldens, [Timed(reply, 0.012)], 1e-4)[0]
+    return compare(sample or Sample("a", "text"), golden, Timed(reply, 0.012), 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,16 @@ def test_a_failure_without_a_golden_is_a_failure() -> None:
     assert verdict(None, Failure("no"), 1e-4) is Verdict.FAILED
 
 
-def test_a_golden_that_no_sample_has_is_an_orphan() -> None:
-    assert orphans([Sample("a", "")], ["b", "a"]) == ["b"]
+@pytest.mark.parametrize(
+    ("truth", "expected"),
+    [("good", Turn.REGRESSION), ("bad", Turn.FIX), ("other", None), (None, None)],
+)
+def test_a_changed_label_is_for_better_or_for_worse_where_the_truth_is_known(
+    truth: str | None, expected: Turn | None
+) -> None:
+    sample = Sample("a", "", label=truth)
+    assert comparison(Answer("bad", 0.5), sample=sample).turn is expected
+    assert comparison(Answer("good", 0.9), sample=sample).turn is None
 
 
 def test_accepting_keeps_a_golden_that_still_holds() -> None:
@@ -62,21 +71,26 @@ def test_accepting_keeps_a_golden_that_still_holds() -> None:
 
 
 def test_failures_come_first_and_the_same_is_not_shown() -> None:
-    shown = report.differences(
+    tally = Tally.of(
         [
             comparison(Answer("good", 0.5)),
             comparison(Answer("good", 0.9), None),
             comparison(Answer("good", 0.6)),
+            comparison(Answer("bad", 0.5), sample=Sample("a", "text", label="bad")),
             comparison(Answer("bad", 0.5)),
+            comparison(Answer("bad", 0.5), sample=Sample("a", "text", label="good")),
             comparison(Failure("Prediction failed", 503, "1234")),
-        ],
-        width=80,
-        colour=False,
+        ]
     )
+    shown = report.differences(tally, width=80, colour=False)
     assert shown == [
         "failed  a  good 0.5000 → 503 Prediction failed (x-request-id 1234)",
         "        text",
+        "worse   a  good 0.5000 → bad 0.5000 · truth good",
+        "        text",
         "label   a  good 0.5000 → bad 0.5000",
+        "        text",
+        "fixed   a  good 0.5000 → bad 0.5000 · truth bad",
         "        text",
         "score   a  good 0.500000 → good 0.600000",
         "new     a  good 0.9000",
@@ -87,37 +101,48 @@ def test_failures_come_first_and_the_same_is_not_shown() -> None:
 def test_a_text_takes_one_line_of_the_terminal_whatever_is_in_it() -> None:
     for text in ("한국어 " * 50, "a\nb\t\x1b[2J\u202e" * 50, "e\u0301" * 200, "x" * 72):
         sample = Sample("a", text)
-        _, line = report.differences(
-            [comparison(Answer("bad", 1), sample=sample)], width=80, colour=False
-        )
+        tally = Tally.of([comparison(Answer("bad", 1), sample=sample)])
+        _, line = report.differences(tally, width=80, colour=False)
         assert line.isprintable()
         assert 78 <= terminal.cells(line) <= 80
 
 
 def test_ids_of_wide_characters_are_aligned() -> None:
-    shown = report.differences(
-        [
-            comparison(Answer("bad", 1), None, Sample("한국", "")),
-            comparison(Answer("bad", 1), None, Sample("abcdef", "")),
-        ],
-        width=80,
-        colour=False,
+    tally = Tally.of(
+        comparison(Answer("bad", 1), None, Sample(name, "")) for name in ("한국", "abcdef")
     )
+    shown = report.differences(tally, width=80, colour=False)
     assert shown[0] == "new     한국    bad 1.0000"
     assert shown[2] == "new     abcdef  bad 1.0000"
 
 
 def test_the_summary_counts_verdicts_times_and_the_truth() -> None:
-    comparisons = [
-        comparison(Answer("good", 0.5), sample=Sample("a", "", label="good")),
-        comparison(Answer("bad", 0.5), sample=Sample("a", "", label="good")),
-        comparison(Answer("bad", 0.5)),
-        comparison(Failure("no"), sample=Sample("a", "", label="good")),
-    ]
-    assert report.summary("smoke", comparisons, 0.414, threads=4, colour=False) == (
-        "smoke: 1 same · 1 failed · 2 labels changed"
-        " · 4 samples in 0.41 s, 4 at a time (p50 12 ms, p95 12 ms) · truth 1/2"
+    tally = Tally.of(
+        [
+            comparison(Answer("good", 0.5), sample=Sample("a", "", label="good")),
+            comparison(Answer("bad", 0.5), sample=Sample("a", "", label="good")),
+            comparison(Answer("bad", 0.5)),
+            comparison(Failure("no"), sample=Sample("a", "", label="good")),
+        ]
     )
+    assert report.summary("smoke", tally, 0.414, threads=4, colour=False) == (
+        "smoke: 1 same · 1 failed · 2 labels changed (1 regression)"
+        " · 4 samples in 0.41 s, 4 at a time (p50 12 ms, p95 12 ms)"
+        " · truth 1/2 (goldens 2) · negative flip rate 50.0%"
+    )
+
+
+def test_what_was_sent_again_is_counted() -> None:
+    again = compare(Sample("a", ""), GOLDEN, Timed(Answer("good", 0.5), 0.012, retries=3), 1e-4)
+    said = report.summary("smoke", Tally.of([again]), 0.414, threads=1, colour=False)
+    assert "1 sent again while nothing listened" in said
+
+
+def test_only_so_many_of_a_kind_are_shown_and_the_others_counted() -> None:
+    changed = (comparison(Answer("bad", 1), sample=Sample(f"s{n}", "")) for n in range(150))
+    shown = report.differences(Tally.of(changed), width=80, colour=False)
+    assert len(shown) == 201
+    assert shown[-1].strip() == "and 50 more"
 
 
 @pytest.mark.parametrize(
@@ -155,18 +180,18 @@ def test_progress_cleans_up_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert stream.getvalue().endswith(terminal.CLEAR_LINE)
 
 
-def test_junit_has_a_case_a_sample_and_holds_any_text() -> None:
+def test_junit_has_a_case_a_sample_and_holds_any_text(tmp_path: Path) -> None:
     hostile = Sample("<&>", "]]> \x00\x1b\ufffe\ud800 ü")
-    xml = junit.document(
-        [
-            comparison(Answer("good", 0.5)),
-            comparison(Answer("bad", 0.5), sample=hostile),
-            comparison(Failure("\x1bno", 503)),
-        ],
-        url="http://h/predictions/x",
-        seconds=1,
-    )
-    suite = ET.fromstring(xml)[0]  # noqa: S314 - written by the line above
+    document, tally = junit.Document(), Tally()
+    for each in (
+        comparison(Answer("good", 0.5)),
+        comparison(Answer("bad", 0.5), sample=hostile),
+        comparison(Failure("\x1bno", 503)),
+    ):
+        document.add(each)
+        tally.add(each)
+    document.write(tmp_path / "junit.xml", tally, url="http://h/predictions/x", seconds=1)
+    suite = ET.parse(tmp_path / "junit.xml").getroot()[0]  # noqa: S314 - written by the line above
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
     assert suite.find("properties/property[@name='url']") is not None
     same, changed, failed = suite.findall("testcase")

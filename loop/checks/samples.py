@@ -26,8 +26,8 @@ def check(tree: Tree) -> Iterator[Finding]:
 
 
 def _samples(tree: Tree) -> str:
-    return f"{len(texts.read(tree.app.app))} samples"
+    return f"{sum(1 for _ in texts.stream(tree.app.app))} samples"
 
 
 def _goldens(tree: Tree) -> str:
-    return f"{len(golden.read(tree.app.app))} goldens"
+    return f"{sum(1 for _ in golden.stream(tree.app.app))} goldens"

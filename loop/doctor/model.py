@@ -7,8 +7,9 @@ from loop.checks import samples as readable
 from loop.checks.finding import Finding, State, failure, ok, warning
 from loop.checks.tree import Tree
 from loop.doctor.subject import Subject
-from smoke import compare, golden, samples
+from smoke import golden
 from smoke.report import some
+from smoke.suite import Suite
 
 SHOWN = 5
 
@@ -47,14 +48,14 @@ def asked(subject: Subject) -> Iterator[Finding]:
         yield from unreadable
         return
     app = subject.app.app
-    texts, goldens = samples.read(app), golden.read(app)
-    yield ok(f"{len(texts)} samples, {len(goldens)} goldens")
-    if new := [each.id for each in texts if each.id not in goldens]:
+    suite = Suite(app)
+    yield ok(f"{suite.size} samples, {suite.accepted} goldens")
+    if new := [each.id for each in suite.samples() if suite.golden(each.id) is None]:
         yield warning(
             f"{golden.path(app)}: no golden for {some(new, SHOWN)}",
             "`make accept` makes the answers the goldens",
         )
-    if lost := compare.orphans(texts, goldens):
+    if lost := list(suite.orphans):
         yield warning(
             f"{golden.path(app)}: without a sample: {some(lost, SHOWN)}", "`make accept` drops them"
         )

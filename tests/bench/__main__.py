@@ -1,4 +1,4 @@
-"""`python -m tests.bench [turn] [smoke] [load]`: measure, print tables, keep the figures."""
+"""`python -m tests.bench [SECTION]…`: measure, print tables, keep the figures."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import psutil
 
 from smoke import atomic, fault
 from tests import bench
-from tests.bench import checkpoints, load, many, turn
+from tests.bench import batching, checkpoints, load, many, turn
 from tests.bench.apps import BENCH, ROOT
 
 FIGURES = ROOT / ".run" / "bench.json"
-SECTIONS = ("turn", "smoke", "load")
+SECTIONS = ("turn", "smoke", "load", "batching")
 
 
 def main() -> int:
@@ -41,7 +41,9 @@ def main() -> int:
 
 def _arguments() -> Namespace:
     parser = ArgumentParser("bench", description=bench.__doc__, allow_abbrev=False)
-    parser.add_argument("sections", nargs="*", metavar="turn|smoke|load", help="default: all")
+    parser.add_argument(
+        "sections", nargs="*", metavar="turn|smoke|load|batching", help="default: all"
+    )
     parser.add_argument("--models", default=",".join(checkpoints.NAMES), metavar="NAME,…")
     parser.add_argument("--edits", type=int, default=turn.EDITS, metavar="N")
     parser.add_argument("--rounds", type=int, default=many.ROUNDS, metavar="N")
@@ -64,6 +66,9 @@ def _measure(section: str, given: Namespace) -> tuple[Any, str, bool]:
     if section == "smoke":
         figures = many.measure(checkpoints.DEFAULT, given.rounds)
         return figures, many.report(figures), True
+    if section == "batching":
+        rates = batching.measure(checkpoints.DEFAULT, given.rounds)
+        return rates, batching.report(rates), True
     figures = load.measure(checkpoints.DEFAULT, given.reloads)
     return figures, load.report(figures), load.passed(figures)
 

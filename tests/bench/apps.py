@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from loop import package, ports, server, settings, signals, warm
 from loop.settings import Settings
 from smoke.fault import Fault
@@ -56,12 +58,18 @@ class App:
         folder: made here.
         checkpoint: its files are linked, not copied: nothing here writes into them.
         samples: what `make smoke` and the gate ask.
+        variables: of the environment of each command about it.
     """
 
     def __init__(
-        self, folder: Path, checkpoint: Path, samples: Iterable[Sample] = (QUESTION,)
+        self,
+        folder: Path,
+        checkpoint: Path,
+        samples: Iterable[Sample] = (QUESTION,),
+        **variables: str,
     ) -> None:
         self.folder = folder
+        self.variables = variables
         self.console = folder / "console.log"
         (folder / "model_store").mkdir(parents=True)
         (folder / "smoke").mkdir()
@@ -99,7 +107,7 @@ class App:
 
     def environment(self) -> dict[str, str]:
         """That of a command about the app."""
-        return environment(APP=str(self.folder))
+        return environment(APP=str(self.folder), **self.variables)
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """Run a command of the toolkit on the app, from the toolkit's root, to its end."""
@@ -138,6 +146,12 @@ class App:
 
     def _make(self, target: str) -> list[str]:
         return ["make", "--silent", "--no-print-directory", target, f"APP={self.folder}"]
+
+    def configure(self, **keys: int) -> None:
+        """Set keys of model-config.yaml."""
+        path = self.folder / "model-config.yaml"
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self._write(path.name, yaml.safe_dump(told | keys))
 
     def close(self) -> None:
         """Leave nothing running, and no file."""

@@ -1,6 +1,7 @@
-"""Texts through a model in one process, in batches sorted by length: what smoke is held against.
+"""Texts through a model in one process, in batches: what a server is held against.
 
-`python -m tests.bench.batches CHECKPOINT TEXTS`, the latter a JSON list; see `child.serve`.
+`python -m tests.bench.batches CHECKPOINT TEXTS SIZES THREADS`; TEXTS is a file with a JSON list,
+SIZES such as 8,32; see `child.serve`. Texts go in the order in which they are given.
 """
 
 import json
@@ -15,35 +16,36 @@ from transformers.utils.logging import disable_progress_bar
 
 from tests.bench.child import serve
 
-SIZES = (8, 32)
-
 
 def classify(model: Any, tokenizer: Any, texts: list[str], size: int) -> list[int]:
     """The class of each text, in the texts' order."""
-    encoded = tokenizer(texts, truncation=True, max_length=512)["input_ids"]
-    by_length = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
-    classes = [0] * len(texts)
+    classes: list[int] = []
     with torch.inference_mode():
         for start in range(0, len(texts), size):
-            chunk = by_length[start : start + size]
-            batch = tokenizer.pad({"input_ids": [encoded[i] for i in chunk]}, return_tensors="pt")
-            for index, row in zip(chunk, model(**batch).logits.softmax(-1), strict=True):
-                classes[index] = int(row.argmax())
+            batch = tokenizer(
+                texts[start : start + size],
+                truncation=True,
+                max_length=512,
+                padding=True,
+                return_tensors="pt",
+            )
+            classes += model(**batch).logits.softmax(-1).argmax(-1).tolist()
     return classes
 
 
-def main(checkpoint: str, texts: list[str]) -> None:
+def main(checkpoint: str, texts: list[str], sizes: list[int], threads: int) -> None:
     """Load, warm up, and then time all texts at each batch size whenever told to."""
+    torch.set_num_threads(threads)
     disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, local_files_only=True, dtype=torch.float32
     ).eval()
-    classify(model, tokenizer, texts[:64], SIZES[0])
+    classify(model, tokenizer, texts[:64], sizes[0])
 
     def time_all() -> dict[str, float]:
         seconds = {}
-        for size in SIZES:
+        for size in sizes:
             began = time.perf_counter()
             classify(model, tokenizer, texts, size)
             seconds[str(size)] = time.perf_counter() - began
@@ -53,4 +55,9 @@ def main(checkpoint: str, texts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
+    main(
+        sys.argv[1],
+        json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")),
+        [int(size) for size in sys.argv[3].split(",")],
+        int(sys.argv[4]),
+    )
