@@ -281,6 +281,13 @@ def test_an_empty_text_is_a_text(worker: Worker, bert: Path) -> None:
     assert same([empty.body, named.body], pipeline_says(bert, "")[:1] * 2)
 
 
+def test_an_empty_text_of_which_a_tokenizer_makes_nothing_fails_alone(tmp_path: Path) -> None:
+    save_gpt2(tmp_path, num_labels=3)
+    refused, answered = Worker(tmp_path).ask(plain(""), plain(TEXT))
+    assert (refused.status, answered.status) == (400, 200)
+    assert "a text is empty" in refused.body["message"]
+
+
 # Where texts are cut
 
 
