@@ -134,7 +134,7 @@ check: ## Lint, types and format of all code
 	@bin/setup.sh train dev load
 	@bin/check.sh
 
-bench: setup model ## Time the loop, and test it under load (about half an hour)
+bench: setup model ## Time the loop, and test it under load (three quarters of an hour)
 	@bin/bench.sh
 
 clean: ## Remove what runs and builds have left; keeps the environment and the model
