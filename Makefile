@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # A deploy, then the smoke test: never both at once.
 .NOTPARALLEL:
 
-VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE USERS TIME BACKBONE DATA TEXT
+VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE BUDGET ACCEPT USERS TIME BACKBONE DATA TEXT
 export $(VARIABLES)
 # As they were typed: a dollar sign in them is not make's.
 $(foreach name,$(VARIABLES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
@@ -23,7 +23,7 @@ VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make 
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload workflow watch smoke accept load predict try compare rollback
+.PHONY: redeploy reload workflow watch smoke review accept load predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
@@ -36,10 +36,13 @@ workflow: setup model ## Build a workflow's .war and swap it in; starts the serv
 watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 	@bin/watch.sh
 
-smoke: setup ## Ask the samples, compare with the goldens (RESUME=1 goes on with a stopped run)
+smoke: setup ## Ask the samples, compare with the goldens (BUDGET=N, RESUME=1: go on)
 	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume)
 
-accept: setup ## Make the answers the new goldens; review them in git
+review: setup ## Go through what the last run would change, one by one
+	@bin/review.sh
+
+accept: setup ## Make the answers the new goldens (ACCEPT="ID ID": of these alone)
 	@bin/smoke.sh accept $(VERSION_OPTION)
 
 load: ## Ask the samples by many users at a time (USERS=16, TIME=30s): how fast, what is lost

@@ -12,6 +12,6 @@ load_settings
 "$ROOT/bin/stop.sh"
 # All but the lock, on which another command may be waiting.
 find "$APP/.run" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
-rm -f "$ARCHIVE" "$ARCHIVE".{aside,next,served} "$RUN"
+rm -f "$ARCHIVE" "$ARCHIVE".{aside,next,served} "$RUN" "$APP/smoke/golden.jsonl.new"
 find "$ROOT" -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 rm -rf "$ROOT"/.{pytest,mypy,ruff}_cache

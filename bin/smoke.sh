@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Summary: Ask the samples and compare the answers with the goldens
-# Usage: bin/smoke.sh [run|accept] [--url URL] [--tolerance X] [--threads N] [--junit FILE]
+# Usage: bin/smoke.sh [run] [--budget N] [--junit FILE] | accept [--only ID…]
+#        either with [--url URL] [--version V] [--tolerance X] [--threads N]
 #
-# `accept` writes smoke/golden.jsonl; a run never does. Exit code 1: a label or score differs, or a
-# prediction failed.
+# `accept` writes smoke/golden.jsonl; a run never does: what differs it leaves in golden.jsonl.new
+# beside that, for bin/review.sh. Exit code 1: a label or score differs, or a prediction failed. With
+# --budget, up to N changed labels pass, and all that are fixes; a failure never does.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"

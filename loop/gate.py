@@ -22,7 +22,7 @@ class Gate(StrEnum):
     ERRORS = "errors"
     """A sample that is not answered."""
     GOLDEN = "golden"
-    """That, or a label that is not its golden's."""
+    """That, or a label that is not its golden's; with BUDGET=N, more than N that are no fix."""
     NONE = "none"
     """Nothing: no sample is asked."""
 
@@ -31,8 +31,9 @@ def requested() -> Gate:
     """What GATE= asks for.
 
     Raises:
-        Fault: it asks for none of them.
+        Fault: it asks for none of them, or BUDGET= says no number.
     """
+    arguments.budget()
     asked = os.environ.get("GATE", "").strip() or Gate.ERRORS.value
     if asked not in list(Gate):
         raise Fault(f"GATE={asked} is no gate", f"use {', '.join(Gate)}")
@@ -104,20 +105,32 @@ def check(app: Settings, version: str, kind: Gate, tally: Tally, since: float) -
             f"{app.name} {version} fails {tally.verdicts[Verdict.FAILED]} of {tally.size} samples",
             failures.by_cause(app, failed, since),
         )
-    changed = tally.verdicts[Verdict.CHANGED]
-    if changed and kind is Gate.GOLDEN:
+    if kind is not Gate.GOLDEN:
+        return
+    changed, budget = tally.verdicts[Verdict.CHANGED], arguments.budget()
+    if budget is None and changed:
         raise Refused(
             f"{app.name} {version} changes {changed} of {tally.size} labels",
+            "mend it, or let it pass with GATE=errors or BUDGET=N",
+        )
+    if budget is not None and tally.unexplained > budget:
+        raise Refused(
+            f"{app.name} {version} changes {tally.unexplained} of {tally.size} labels that are no"
+            f" fix, and BUDGET={budget}",
             "mend it, or let it pass with GATE=errors",
         )
 
 
-def show(tally: Tally, verb: str, seconds: float) -> None:
-    """Print what differs from the goldens, and one line on all."""
+def show(tally: Tally, kind: Gate, verb: str, seconds: float) -> None:
+    """Print what differs from the goldens, one line on all, and one on the budget, if it counts."""
     colour = terminal.has_colour(sys.stdout)
     # A sample without a golden differs from nothing, and of those that failed, `check` tells why.
     told_elsewhere = (Verdict.NEW, Verdict.FAILED)
     for line in report.differences(tally, terminal.width(), colour, but=told_elsewhere):
         print(line)
     if tally.size:
-        print(report.summary(verb, tally, seconds, arguments.THREADS, colour), flush=True)
+        budget = arguments.budget() if kind is Gate.GOLDEN else None
+        line = report.summary(verb, tally, seconds, arguments.THREADS, colour, budget)
+        print(line, flush=True)
+        if budget is not None and not tally.verdicts[Verdict.FAILED]:
+            print(f"{verb}: {report.budget(tally, budget)}", flush=True)

@@ -118,7 +118,7 @@ def _examine(
     tally = gate.ask(app, version, loaded, wanted)
     seconds = budget.spent(f"{tally.size or 1} samples")
     wanted()
-    gate.show(tally, verb, seconds)
+    gate.show(tally, kind, verb, seconds)
     gate.check(app, version, kind, tally, since)
 
 

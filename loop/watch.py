@@ -130,7 +130,7 @@ def _redeploy(app: Settings, command: str, kind: Gate, verb: str) -> None:
         try:
             began = time.perf_counter()
             comparisons = gate.ask(app, None, gate.load(app, kind))
-            gate.show(comparisons, verb, time.perf_counter() - began)
+            gate.show(comparisons, kind, verb, time.perf_counter() - began)
         except Fault as fault:
             print(f"{verb}: {fault}", file=sys.stderr, flush=True)
 

@@ -1,9 +1,10 @@
 """Compare what a served model says to an app's samples with what was accepted before.
 
-run      asks every sample and compares; writes no goldens
-accept   asks every sample and makes the answers the goldens, if all were answered
+run      asks every sample and compares; writes no goldens, but leaves its proposal for a review
+accept   asks every sample, or those of --only, and makes the answers the goldens, if all came
 
-exit     0 all the same · 1 something is not · 2 a file or an option is wrong · 3 nothing answers
+exit     0 all the same, or within the budget · 1 something is not
+         2 a file or an option is wrong · 3 nothing answers
 """
 
 import contextlib
@@ -12,22 +13,28 @@ import shlex
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from smoke import (
     arguments,
     fault,
     golden,
     junit,
+    lock,
+    proposal,
     report,
     results,
+    samples,
     terminal,
+    ties,
     unanswered,
 )
 from smoke.client import Client, Failure
-from smoke.compare import Verdict
+from smoke.compare import Turn, Verdict
 from smoke.endpoint import Endpoint
+from smoke.fault import Fault
 from smoke.golden import Golden
 from smoke.suite import Suite
 from smoke.tally import Tally
@@ -35,22 +42,25 @@ from smoke.tally import Tally
 SHOWN = 8
 # A server that is restarted is back by then.
 PATIENCE_SECONDS = 15.0
+NO_TIES: Mapping[str, ties.Tie] = MappingProxyType({})
 
 
 def run(given: Namespace) -> int:
     """Ask and compare: the report to stdout, results.jsonl and junit.xml to the app's run folder.
 
     Returns:
-        0 if every sample's answer is the same as its golden, else 1.
+        0 if every sample's answer is the same as its golden, or no more differs than the budget
+        lets pass; else 1.
     """
     loaded, client, found = _prepare(given)
     folder = given.app / ".run" / "smoke"
-    tally, cases = Tally(), junit.Document()
+    tally, cases, proposed = Tally(), junit.Document(), proposal.Proposal()
     began, start = time.time(), time.perf_counter()
     about = results.about(given.app, client.url, given.tolerance)
     with results.writing(given.app, about, given.resume) as (file, count):
         for each in results.before(given.app, loaded.samples(), count):
             cases.add(each)
+            proposed.add(each)
             tally.add(each)
         judged = loaded.judge(
             client,
@@ -64,6 +74,7 @@ def run(given: Namespace) -> int:
             for each in judged:
                 file.write(results.line(each))
                 cases.add(each)
+                proposed.add(each)
                 tally.add(each)
         except (KeyboardInterrupt, fault.Unanswered):
             _say_how_to_go_on(tally.size, loaded.size, given)
@@ -71,30 +82,27 @@ def run(given: Namespace) -> int:
     seconds = time.perf_counter() - start
     cases.write(given.junit or folder / "junit.xml", tally, client.url, seconds)
 
+    is_proposed = _propose(given.app, proposed, found)
+
     shown = tally.shown.get(Verdict.FAILED, [])
     failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
     if failed:
         unanswered.leave(client.url, began, failed)
 
     colour = terminal.has_colour(sys.stdout)
-    _print_differences(tally)
+    _print_differences(tally, _ties(given, client, tally))
     differing = golden.differing(loaded.made_with, found.made_with)
     # Another version, in which nothing has changed, needs no word.
     if differing and not (tally.all_same and set(differing) == {"version"}):
         print(f"the goldens were made with {'; '.join(differing.values())}")
-    print(report.summary("smoke", tally, seconds, given.threads, colour))
-    if loaded.orphans:
-        some = report.some(
-            list(itertools.islice(loaded.orphans, SHOWN)), SHOWN, len(loaded.orphans)
-        )
-        print(
-            f"smoke: {golden.path(given.app)}: without a sample: {some}:"
-            f" drop with `{_make('accept', given)}`",
-            file=sys.stderr,
-        )
-    if tally.all_same:
+    print(report.summary("smoke", tally, seconds, given.threads, colour, given.budget))
+    _tell_unmatched(loaded, tally, given)
+    if given.budget is not None and not failed:
+        print(f"smoke: {report.budget(tally, given.budget)}")
+    if tally.passes(given.budget):
         return 0
-    print(f"next: {_next(set(tally.verdicts), given)}")
+    for line in _next(set(tally.verdicts), is_proposed, given):
+        print(line)
     return 1
 
 
@@ -108,11 +116,43 @@ def _say_how_to_go_on(done: int, size: int, given: Namespace) -> None:
 
 
 def accept(given: Namespace) -> int:
-    """Ask, and replace the goldens by the answers; those within the tolerance stay as they are.
+    """Ask, and replace the goldens by the answers, all of them or those that are named.
 
     Returns:
         0 if the goldens are written; 1 if a sample was not answered, and nothing is written.
+
+    Raises:
+        Fault: another has the goldens in hand, or this is CI.
     """
+    with lock.held(given.app, "accept"):
+        named = given.only or (arguments.variable("ACCEPT") or "").split()
+        return _accept_some(given, named) if named else _accept_all(given)
+
+
+def _accept_some(given: Namespace, named: Collection[str]) -> int:
+    """Accept the answers to the samples of these ids; all other lines stay as they are."""
+    loaded, client, found = _prepare(given)
+    known = {each.id for each in loaded.samples(only=named)}
+    if unknown := [each for each in named if each not in known]:
+        raise Fault(f"{samples.path(given.app)}: no sample {', '.join(unknown)}", "correct the id")
+    tally, accepted = Tally(), {}
+    for each in loaded.judge(client, given.tolerance, given.threads, "accept", only=known):
+        tally.add(each)
+        if each.answer:
+            accepted[each.sample.id] = each.accepted()
+    _print_differences(tally)
+    if tally.verdicts[Verdict.FAILED]:
+        return _not_accepted(given, tally)
+    if not tally.all_same:
+        order = (each.id for each in loaded.samples())
+        golden.put(given.app, accepted, order, found.made_with)
+    proposal.keep(given.app, lambda id_: id_ not in accepted)
+    print(f"accept: {_counted(tally)} in {golden.path(given.app)}, the others stay as they are")
+    return 0
+
+
+def _accept_all(given: Namespace) -> int:
+    """Accept all answers; goldens within the tolerance stay as they are."""
     loaded, client, found = _prepare(given)
     path, tally = golden.path(given.app), Tally()
 
@@ -131,19 +171,28 @@ def accept(given: Namespace) -> int:
             golden.write(given.app, accepted(), found.made_with)
     except NotAnsweredError:
         _print_differences(tally)
-        print(
-            f"accept: {tally.verdicts[Verdict.FAILED]} of {tally.size} samples failed,"
-            f" {path} stays as it was: see `{_make('why', given)}`",
-            file=sys.stderr,
-        )
-        return 1
+        return _not_accepted(given, tally)
+    proposal.path(given.app).unlink(missing_ok=True)
     _print_differences(tally)
-    count = tally.verdicts
-    print(
-        f"accept: {count[Verdict.NEW]} new · {count[Verdict.CHANGED] + count[Verdict.DRIFTED]}"
-        f" changed · {len(loaded.orphans)} removed · {count[Verdict.SAME]} unchanged in {path}"
-    )
+    print(f"accept: {_counted(tally, len(loaded.orphans))} in {path}")
     return 0
+
+
+def _not_accepted(given: Namespace, tally: Tally) -> int:
+    print(
+        f"accept: {tally.verdicts[Verdict.FAILED]} of {tally.size} samples failed,"
+        f" {golden.path(given.app)} stays as it was: see `{_make('why', given)}`",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _counted(tally: Tally, removed: int | None = None) -> str:
+    count = tally.verdicts
+    changed = count[Verdict.CHANGED] + count[Verdict.DRIFTED]
+    parts = [f"{count[Verdict.NEW]} new", f"{changed} changed"]
+    parts += [] if removed is None else [f"{removed} removed"]
+    return " · ".join([*parts, f"{count[Verdict.SAME]} unchanged"])
 
 
 class NotAnsweredError(Exception):
@@ -160,18 +209,64 @@ def _prepare(given: Namespace) -> tuple[Suite, Client, Endpoint]:
     return loaded, Client(found.url, found.token, connections=given.threads), found
 
 
-def _print_differences(tally: Tally) -> None:
+def _propose(app: Path, proposed: proposal.Proposal, found: Endpoint) -> bool:
+    """Leave what is to be decided beside the goldens; whether it lies there.
+
+    A run that cannot, has its verdict to tell all the same.
+    """
+    if lock.in_ci() or not (proposed.size or proposal.path(app).exists()):
+        return False
+    try:
+        with lock.held(app, "smoke"):
+            proposed.leave(app, found.made_with)
+    except (Fault, OSError) as error:
+        print(f"smoke: no {proposal.path(app).name} of this run: {error}", file=sys.stderr)
+        return False
+    return bool(proposed.size)
+
+
+def _ties(given: Namespace, client: Client, tally: Tally) -> dict[str, ties.Tie]:
+    """The changed labels that were a near thing, of those that are shown."""
+    kinds = (Turn.REGRESSION, Verdict.CHANGED, Turn.FIX)
+    changed = [each for kind in kinds for each in tally.shown.get(kind, [])]
+    # Where something failed, no question of ours is to be the last failure.
+    asked = [] if tally.verdicts[Verdict.FAILED] else changed
+    found = ties.find(client, asked, given.threads)
+    ties.write(given.app, found)
+    return found
+
+
+def _print_differences(tally: Tally, marked: Mapping[str, ties.Tie] = NO_TIES) -> None:
     colour = terminal.has_colour(sys.stdout)
-    for line in report.differences(tally, terminal.width(), colour):
+    for line in report.differences(tally, terminal.width(), colour, ties=marked):
         print(line)
 
 
-def _next(verdicts: set[Verdict], given: Namespace) -> str:
+def _tell_unmatched(loaded: Suite, tally: Tally, given: Namespace) -> None:
+    """Name the first samples without a golden, and the first goldens without a sample."""
+    new = [each.sample.id for each in tally.shown.get(Verdict.NEW, [])[:SHOWN]]
+    lost = list(itertools.islice(loaded.orphans, SHOWN))
+    for ids, count, what, cure in (
+        (new, tally.verdicts[Verdict.NEW], "without a golden", "add"),
+        (lost, len(loaded.orphans), "without a sample", "drop"),
+    ):
+        if count:
+            print(
+                f"smoke: {golden.path(given.app)}: {count} {what}:"
+                f" {report.some(ids, SHOWN, count)}: {cure} with `{_make('accept', given)}`",
+                file=sys.stderr,
+            )
+
+
+def _next(verdicts: set[Verdict], is_proposed: bool, given: Namespace) -> list[str]:
     if Verdict.FAILED in verdicts:
-        return f"{_make('why', given)}    tells all of the last failure"
+        return [f"next: {_make('why', given)}    tells all of the last failure"]
     if verdicts <= {Verdict.NEW, Verdict.SAME}:
-        return f"{_make('accept', given)}    makes these answers the goldens"
-    return f"{_make('accept', given)}    if this is what you meant"
+        return [f"next: {_make('accept', given)}    makes these answers the goldens"]
+    accept = f"{_make('accept', given)}    if this is what you meant"
+    if not is_proposed:
+        return [f"next: {accept}"]
+    return [f"next: {_make('review', given)}    goes through them one by one", f"      {accept}"]
 
 
 def _make(target: str, given: Namespace) -> str:
@@ -199,7 +294,17 @@ def main() -> int:
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was stopped where it was"
     )
+    arguments.add_budget(parser)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        metavar="ID",
+        help="with accept: ask and accept these samples alone (ACCEPT, with blanks between)",
+    )
     given = parser.parse_args()
+    if given.only and given.verb != "accept":
+        parser.error("--only chooses what to accept")
     return accept(given) if given.verb == "accept" else run(given)
 
 

@@ -14,8 +14,8 @@ TOLERANCE = "1e-4"
 THREADS = 16
 
 
-def parser(prog: str, description: str) -> ArgumentParser:
-    """A parser that knows which app, and which model of which server."""
+def parser(prog: str, description: str, asks: bool = True) -> ArgumentParser:
+    """A parser that knows which app, and, of a command that asks, which model of which server."""
     made = ArgumentParser(
         prog=prog,
         description=description,
@@ -29,6 +29,8 @@ def parser(prog: str, description: str) -> ArgumentParser:
         metavar="DIR",
         help="the app's folder (APP; default: the current one)",
     )
+    if not asks:
+        return made
     made.add_argument(
         "--url",
         default=variable("URL"),
@@ -67,6 +69,27 @@ def add_comparing(made: ArgumentParser) -> None:
     )
 
 
+def add_budget(made: ArgumentParser) -> None:
+    """Add how many labels may change."""
+    made.add_argument(
+        "--budget",
+        type=_budget,
+        default=variable("BUDGET"),
+        metavar="N",
+        help="pass if nothing fails and at most N labels change, fixes aside (BUDGET)",
+    )
+
+
+def budget() -> int | None:
+    """How many labels may change that are no fix, as BUDGET says; None where it says nothing.
+
+    Raises:
+        Fault: it says no number.
+    """
+    said = variable("BUDGET")
+    return None if said is None else _budget(said)
+
+
 def tolerance() -> float:
     """How far a score may lie from its golden, absolute, as TOLERANCE says.
 
@@ -94,6 +117,12 @@ def _tolerance(text: str) -> float:
     if not 0 <= value < math.inf:
         raise Fault(f'tolerance "{text}": not a number from 0 up', "give one such as 1e-4")
     return value
+
+
+def _budget(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise Fault(f'budget "{text}": not a number from 0 up', "give one such as 2")
+    return int(text)
 
 
 def _threads(text: str) -> int:

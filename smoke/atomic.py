@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +29,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         try:
             with aside.open("wb") as file:
                 yield file
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copymode(path, aside)  # what was private stays so
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)

@@ -100,8 +100,19 @@ class Client:
         Raises:
             Unanswered: nothing listens at the URL.
         """
-        response = self.post(body(sample, self.url), question.JSON)
-        return response if isinstance(response, Failure) else judge(response)
+        return best(self.ask_all(sample))
+
+    def ask_all(self, sample: Sample, top_k: int | None = None) -> list[Answer] | Failure:
+        """Send a sample, and have all that is answered.
+
+        Args:
+            top_k: how many labels to ask for. A handler need not know what that means.
+
+        Raises:
+            Unanswered: nothing listens at the URL.
+        """
+        response = self.post(body(sample, self.url, top_k), question.JSON)
+        return response if isinstance(response, Failure) else read(response)
 
     def post(self, body: bytes, content_type: str) -> requests.Response | Failure:
         """Send any body; the response is one of status 200.
@@ -143,18 +154,17 @@ class Response(Protocol):
     def content(self) -> bytes: ...
 
 
-def body(sample: Sample, url: str) -> bytes:
+def body(sample: Sample, url: str, top_k: int | None = None) -> bytes:
     """What is sent of a sample to a model, as JSON."""
     pair = {} if sample.text_pair is None else {"text_pair": sample.text_pair}
     text = {"text": sample.text, **pair}
-    return json.dumps({"instances": [text]} if endpoint.speaks_kserve(url) else text).encode()
+    sent: dict[str, Any] = {"instances": [text]} if endpoint.speaks_kserve(url) else {**text}
+    return json.dumps(sent if top_k is None else {**sent, "top_k": top_k}).encode()
 
 
 def judge(response: Response) -> Reply:
     """The answer in a response, or why there is none in it."""
-    if response.status_code != 200:
-        return _failure(response, _words(response))
-    return _reply(response)
+    return best(read(response))
 
 
 def _session(url: str, connections: int) -> requests.Session:
@@ -174,7 +184,15 @@ def _session(url: str, connections: int) -> requests.Session:
     return session
 
 
-def _reply(response: Response) -> Reply:
+def best(answers: list[Answer] | Failure) -> Reply:
+    """The answer with the highest score."""
+    return answers if isinstance(answers, Failure) else max(answers, key=lambda each: each.score)
+
+
+def read(response: Response) -> list[Answer] | Failure:
+    """All answers in a response, at least one, or why there is none in it."""
+    if response.status_code != 200:
+        return _failure(response, _words(response))
     try:
         content = json.loads(response.content)
     except ValueError:
@@ -184,8 +202,7 @@ def _reply(response: Response) -> Reply:
         return _failure(response, f"the score is {_score(score)}, no finite number")
     if not answers or not all(_is_answer(each) for each in answers):
         return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
-    best = max(answers, key=_score)
-    return Answer(best["label"], float(_score(best)))
+    return [Answer(each["label"], float(_score(each))) for each in answers]
 
 
 def _unpacked(content: Any) -> list[Any]:

@@ -19,6 +19,20 @@ class Kind(NamedTuple):
     fits: Callable[[Any], bool]
 
 
+class Line(NamedTuple):
+    """A line of a file.
+
+    Attributes:
+        number: counted from 1.
+        raw: as it stands there.
+        row: the object on it; None where the line is blank, or the file's head.
+    """
+
+    number: int
+    raw: bytes
+    row: dict[str, Any] | None
+
+
 TEXT = Kind("a string", lambda value: isinstance(value, str))
 TEXTS = Kind(
     "a list of strings",
@@ -45,7 +59,20 @@ def read(
     cure: str,
     head: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the objects of `path`, in order, as they are read; blank lines are skipped.
+    """Yield the objects of `path`, in order, as they are read; see `lines`."""
+    for line in lines(path, required, optional, cure, head):
+        if line.row is not None:
+            yield line.row
+
+
+def lines(
+    path: Path,
+    required: Mapping[str, Kind],
+    optional: Mapping[str, Kind],
+    cure: str,
+    head: str | None = None,
+) -> Iterator[Line]:
+    """Yield the lines of `path`, in order, as they are read, each with its object.
 
     Args:
         required: the fields that each object has; one is `id`, which no two objects share.
@@ -59,10 +86,12 @@ def read(
     line_of = Index()
     for number, line in enumerate(_lines(path, cure), start=1):
         if not line.strip():
+            yield Line(number, line, None)
             continue
         where = f"{path}:{number}"
         row = _object(where, line)
         if number == 1 and head is not None and set(row) == {head}:
+            yield Line(number, line, None)
             continue
         _check(where, row, required, optional)
         first = line_of.add(row["id"], str(number))
@@ -71,7 +100,7 @@ def read(
                 f'{where}: the id "{row["id"]}" stands on line {first} already',
                 "give each line an id of its own",
             )
-        yield row
+        yield Line(number, line, row)
 
 
 def read_head(path: Path, head: str) -> Any:
@@ -92,6 +121,11 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with atomic.writing(path) as file:
         for row in rows:
             file.write(encode(row))
+
+
+def ended(raw: bytes) -> bytes:
+    """A line that another one can follow: the last one of a file may lack its end."""
+    return raw if raw.endswith(b"\n") else raw + b"\n"
 
 
 def encode(row: Mapping[str, Any]) -> bytes:

@@ -49,6 +49,27 @@ def of(given: Namespace) -> Question:
     return question if given.top_k is None else _with_top_k(question, given.top_k)
 
 
+def texts(question: Question) -> dict[str, str]:
+    """What is asked as the `text`, and perhaps `text_pair`, of a sample.
+
+    Raises:
+        Fault: it is neither a plain text nor an object of these.
+    """
+    try:
+        text = question.body.decode()
+        content = json.loads(text) if question.content_type == JSON else text
+    except ValueError as error:
+        raise Fault(f"the input is no plain text ({error})", "save it as UTF-8") from None
+    found = content if isinstance(content, dict) else {"text": content}
+    plain = all(isinstance(each, str) and "\0" not in each for each in found.values())
+    if not plain or not {"text"} <= found.keys() <= {"text", "text_pair"}:
+        raise Fault(
+            "the input is no single plain text, so it cannot be a sample",
+            'give a text, or JSON {"text": …, "text_pair": …}',
+        )
+    return found
+
+
 def _given(given: Namespace) -> Question:
     if given.file is not None:
         is_json = given.file.suffix.lower() == ".json"

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
-from smoke.client import Client, Reply
+from smoke.client import Reply
 from smoke.fault import Unanswered
 from smoke.samples import Sample
 
@@ -17,6 +18,17 @@ TICK_SECONDS = 0.25
 # those are of a length.
 WINDOW = 256
 RETRY_PAUSE_SECONDS = 0.2
+
+
+class Asker(Protocol):
+    """Whoever has a sample answered, such as a client."""
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether something was listening before, so that it may be worth waiting for."""
+
+    def ask(self, sample: Sample) -> Reply:
+        """Ask about a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class Timed:
 
 
 def stream(
-    client: Client,
+    client: Asker,
     samples: Iterable[Sample],
     threads: int,
     progress: Callable[[int], None] = lambda done: None,
@@ -86,7 +98,7 @@ def stream(
 
 
 def collect(
-    client: Client, samples: Iterable[Sample], threads: int, window: int = WINDOW
+    client: Asker, samples: Iterable[Sample], threads: int, window: int = WINDOW
 ) -> list[Timed]:
     """Ask all samples; see `stream`."""
     return [timed for _, timed in stream(client, samples, threads, window=window)]
@@ -98,7 +110,7 @@ def _length(numbered: tuple[int, Sample]) -> int:
 
 
 def _work(
-    client: Client,
+    client: Asker,
     waiting: SimpleQueue[tuple[int, Sample] | None],
     done: SimpleQueue[tuple[int, Timed | Exception]],
     over: threading.Event,
@@ -113,7 +125,7 @@ def _work(
             return
 
 
-def _ask(client: Client, sample: Sample, over: threading.Event, patience: float) -> Timed:
+def _ask(client: Asker, sample: Sample, over: threading.Event, patience: float) -> Timed:
     """Ask one sample; again, while nothing listens any more at a URL that has answered.
 
     A connection that was refused has carried nothing, so that is no second question. A server that

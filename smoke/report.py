@@ -1,11 +1,14 @@
 """The difference to the goldens, as a person reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from smoke.client import Answer
 from smoke.compare import Comparison, Turn, Verdict
+from smoke.samples import Sample
 from smoke.tally import Group, Tally
 from smoke.terminal import cells, escape, fit, pad, paint
+from smoke.ties import Tie
 
 TAGS: dict[Verdict | Turn, tuple[str, str]] = {
     Verdict.FAILED: ("failed", "red"),
@@ -23,7 +26,13 @@ MESSAGE_COLUMNS = 300
 SHOWN_IDS = 8
 
 
-def differences(tally: Tally, width: int, colour: bool, but: Sequence[Verdict] = ()) -> list[str]:
+def differences(
+    tally: Tally,
+    width: int,
+    colour: bool,
+    but: Sequence[Verdict] = (),
+    ties: Mapping[str, Tie] = MappingProxyType({}),
+) -> list[str]:
     """The lines on the samples that are not the same, the worst first.
 
     Several that failed with the same words share two lines.
@@ -31,6 +40,7 @@ def differences(tally: Tally, width: int, colour: bool, but: Sequence[Verdict] =
     Args:
         width: columns to cut the samples' texts to.
         but: what is not to be shown.
+        ties: by id, those that were a near thing.
     """
     groups = {words: each for words, each in tally.failures.items() if each.count > 1}
     if Verdict.FAILED in but:
@@ -40,25 +50,30 @@ def differences(tally: Tally, width: int, colour: bool, but: Sequence[Verdict] =
         shown = tally.shown.get(kind, [])
         alone = [each for each in shown if _words(each) not in groups]
         id_columns = max((min(cells(each.sample.id), ID_COLUMNS) for each in alone), default=0)
-        lines += [line for each in alone for line in _lines(each, id_columns, width, colour)]
+        for each in alone:
+            lines += _lines(each, ties.get(each.sample.id), id_columns, width, colour)
         if more := _count(tally, kind) - len(shown):
             lines.append(paint(f"{' ' * TAG_COLUMNS}and {more} more", "dim", colour))
     return lines
 
 
-def summary(verb: str, tally: Tally, seconds: float, threads: int, colour: bool) -> str:
+def summary(
+    verb: str, tally: Tally, seconds: float, threads: int, colour: bool, budget: int | None = None
+) -> str:
     """One line on all samples: verdicts, time taken, and how often the truth.
 
     Args:
         seconds: what all of it took.
         threads: how many were asked at a time. They wait for each other, and that is in the
             latency.
+        budget: see `Tally.passes`.
     """
     at_a_time = f", {threads} at a time" if threads > 1 else ""
     asked = f"{tally.size} samples in {seconds:.2f} s{at_a_time} ({latency(tally)})"
     again = [f"{tally.retried} sent again while nothing listened"] if tally.retried else []
     parts = [*verdicts(tally), asked, *again, *truth(tally)]
-    return paint(f"{verb}: {' · '.join(parts)}", "green" if tally.all_same else "red", colour)
+    passed = tally.passes(budget)
+    return paint(f"{verb}: {' · '.join(parts)}", "green" if passed else "red", colour)
 
 
 def verdicts(tally: Tally) -> list[str]:
@@ -128,6 +143,26 @@ def change(comparison: Comparison) -> str:
     return now if golden is None else f"{escape(golden.label)} {golden.score:.{digits}f} → {now}"
 
 
+def outcome(comparison: Comparison, tie: Tie | None) -> str:
+    """The change, with the truth where it is known, and whether it was a near thing."""
+    truth = comparison.sample.label
+    parts = [change(comparison)]
+    parts += [] if truth is None else [f"truth {escape(truth)}"]
+    parts += [] if tie is None else [str(tie)]
+    return " · ".join(parts)
+
+
+def text(sample: Sample) -> str:
+    """What was asked."""
+    return sample.text if sample.text_pair is None else f"{sample.text} | {sample.text_pair}"
+
+
+def budget(tally: Tally, budget: int) -> str:
+    """How many labels have changed that may be for the worse, of so many that may."""
+    within = "within" if tally.unexplained <= budget else "over"
+    return f"{within} the budget: {tally.unexplained} of {budget}"
+
+
 def milliseconds(seconds: float) -> str:
     """A time, with as many digits as tell something."""
     value = 1000 * seconds
@@ -144,17 +179,17 @@ def _failed(words: str, group: Group, colour: bool) -> list[str]:
     return failed(f"{group.count} samples", words, group.first, colour, group.count)
 
 
-def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) -> list[str]:
+def _lines(
+    comparison: Comparison, tie: Tie | None, id_columns: int, width: int, colour: bool
+) -> list[str]:
     sample = comparison.sample
     tag, hue = TAGS[comparison.turn or comparison.verdict]
     name = pad(fit(sample.id, ID_COLUMNS), id_columns)
-    truth = "" if sample.label is None else f" · truth {escape(sample.label)}"
-    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{name}  {change(comparison)}{truth}"
+    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{name}  {outcome(comparison, tie)}"
     if comparison.verdict is Verdict.DRIFTED:
         return [head]  # the text says nothing about a small difference
-    text = sample.text if sample.text_pair is None else f"{sample.text} | {sample.text_pair}"
     margin = " " * TAG_COLUMNS
-    return [head, margin + paint(fit(escape(text), width - TAG_COLUMNS), "dim", colour)]
+    return [head, margin + paint(fit(escape(text(sample)), width - TAG_COLUMNS), "dim", colour)]
 
 
 def _count(tally: Tally, kind: Verdict | Turn) -> int:

@@ -42,7 +42,16 @@ def stream(app: Path) -> Iterator[Sample]:
     Raises:
         Fault: no file, no sample in it, or a line that is not one; the line is named.
     """
-    rows = jsonl.read(
+    row = None
+    for row in (line.row for line in lines(app) if line.row is not None):
+        yield Sample(**{**row, "tags": tuple(row.get("tags", ()))})
+    if row is None:
+        raise Fault(f"{path(app)}: no samples in it", 'write one {"id": …, "text": …} a line')
+
+
+def lines(app: Path) -> Iterator[jsonl.Line]:
+    """The lines of an app's samples, blank ones included; see `stream`."""
+    return jsonl.lines(
         path(app),
         required={"id": jsonl.ID, "text": jsonl.TEXT},
         optional={
@@ -54,11 +63,6 @@ def stream(app: Path) -> Iterator[Sample]:
         },
         cure='write one {"id": …, "text": …} a line, or name another folder with APP=',
     )
-    row = None
-    for row in rows:
-        yield Sample(**{**row, "tags": tuple(row.get("tags", ()))})
-    if row is None:
-        raise Fault(f"{path(app)}: no samples in it", 'write one {"id": …, "text": …} a line')
 
 
 def read(app: Path) -> list[Sample]:

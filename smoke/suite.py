@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,10 @@ class Suite:
             self.size += 1
             self.orphans.discard(sample.id)
 
-    def samples(self) -> Iterator[Sample]:
-        """The samples, in the file's order."""
-        return samples.stream(self.app)
+    def samples(self, only: Collection[str] | None = None) -> Iterator[Sample]:
+        """The samples, or those of some ids, in the file's order."""
+        found = samples.stream(self.app)
+        return found if only is None else (each for each in found if each.id in only)
 
     def golden(self, sample: str) -> Golden | None:
         """What was accepted for the sample of this id."""
@@ -66,6 +67,7 @@ class Suite:
         wanted: Callable[[], None] = lambda: None,
         skip: int = 0,
         patience: float = 0.0,
+        only: Collection[str] | None = None,
     ) -> Iterator[Comparison]:
         """Ask every sample once, and compare, in the samples' order.
 
@@ -75,12 +77,13 @@ class Suite:
             wanted: called now and then; raises what is to end the asking.
             skip: how many have been asked before.
             patience: for how many seconds to try again where nothing listens any more.
+            only: the ids of those to ask, if not all.
 
         Raises:
             Unanswered: nothing listens at the client's URL.
         """
-        asked = itertools.islice(self.samples(), skip, None)
-        with Progress(verb, self.size, skip) as progress:
+        asked = itertools.islice(self.samples(only), skip, None)
+        with Progress(verb, self.size if only is None else len(only), skip) as progress:
 
             def tell(done: int) -> None:
                 progress(done)

@@ -95,6 +95,16 @@ class Tally:
         """Changed labels that may be for the worse: those that are no fix."""
         return self.verdicts[Verdict.CHANGED] - self.turns[Turn.FIX]
 
+    def passes(self, budget: int | None) -> bool:
+        """Whether all is the same; or, with a budget, nothing failed, and it is not exceeded.
+
+        Args:
+            budget: how many labels may change that are no fix; then what else differs, passes.
+        """
+        if budget is None:
+            return self.all_same
+        return not self.verdicts[Verdict.FAILED] and self.unexplained <= budget
+
     def quantile(self, share: float) -> float:
         """What this share of all answers took at most, in seconds, by nearest rank; 0 if none."""
         times = sorted(self.seconds)

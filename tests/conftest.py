@@ -1,5 +1,6 @@
 """Apps for the tests that run the real TorchServe."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from tests.tiny_app import TinyApp
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker is left alone with one."""
     items.sort(key=lambda item: item.get_closest_marker("server") is None)
+
+
+def pytest_configure() -> None:
+    """Be no CI to the commands under test, wherever the tests run: there, they write no goldens."""
+    os.environ.pop("CI", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

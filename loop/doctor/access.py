@@ -26,7 +26,7 @@ def access(subject: Subject) -> Iterator[Finding]:
 
 
 def variables(_: Subject) -> Iterator[Finding]:
-    """Whether WARM, GATE and TOLERANCE say something that is known."""
+    """Whether WARM, GATE, BUDGET and TOLERANCE say something that is known."""
     readers: tuple[Callable[[], object], ...] = (
         launch.warm_wanted,
         gate.requested,
