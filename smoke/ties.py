@@ -12,6 +12,7 @@ from smoke import jsonl, replies
 from smoke.client import Answer, Client, Failure, Reply, best
 from smoke.compare import Comparison
 from smoke.fault import Fault, Unanswered
+from smoke.golden import DIGITS
 from smoke.samples import Sample
 
 MARGIN = 0.05
@@ -23,6 +24,11 @@ class Tie:
 
     score: float
     other: float
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the margin is below MARGIN."""
+        return round(abs(self.score - self.other), DIGITS) < MARGIN
 
     def __str__(self) -> str:
         return f"tie: {self.score:.3f} to {self.other:.3f}"
@@ -52,15 +58,16 @@ def find(client: Client, changed: Sequence[Comparison], threads: int) -> dict[st
     """
     samples = [each.sample for each in changed if each.answer]
     answered = {each.sample.id: each.answer for each in changed if each.answer}
-    rivals, ties = _Rivals(client, answered), {}
+    rivals = _Rivals(client, answered)
+    ties: dict[str, Tie] = {}
     with contextlib.suppress(Unanswered):
         for some in (samples[:1], samples[1:]):
             rival: Reply = Failure("nothing was asked")
             for sample, timed in replies.stream(rivals, some, threads):
                 rival = timed.reply
-                score = answered[sample.id].score
-                if isinstance(rival, Answer) and abs(score - rival.score) < MARGIN:
-                    ties[sample.id] = Tie(score, rival.score)
+                if isinstance(rival, Answer):
+                    tie = Tie(answered[sample.id].score, rival.score)
+                    ties |= {sample.id: tie} if tie.is_close else {}
             if isinstance(rival, Failure):
                 break
     return ties

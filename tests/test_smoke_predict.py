@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from smoke import fault, predict
+from smoke import fault, golden, predict, samples
+from smoke.golden import Golden
 from tests.fake_model import REQUEST_ID, FakeModel, Response
+from tests.test_smoke_command import smoke
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
     with FakeModel() as fake:
-        for name in ("APP", "TOKEN"):
+        for name in ("APP", "TOKEN", "TOLERANCE", "BUDGET"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("URL", fake.url)
         yield fake
@@ -138,3 +140,130 @@ def test_wrong_usage_exits_2(model: FakeModel, words: list[str]) -> None:
 def test_no_server_exits_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("URL", raising=False)
     assert ask("--app", str(tmp_path), "x") == 3
+
+
+@pytest.fixture
+def app(tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An app with one sample, on a last line without an end, and its golden."""
+    folder = tmp_path / "a b é"
+    (folder / "smoke").mkdir(parents=True)
+    monkeypatch.setenv("APP", str(folder))
+    samples.path(folder).write_text('{"id":  "first", "text": "one"}', encoding="utf-8")
+    golden.write(folder, [Golden("first", "4 stars", 0.53)], {"device": "cpu"})
+    return folder
+
+
+def saved(app: Path) -> tuple[bytes, bytes]:
+    return samples.path(app).read_bytes(), golden.path(app).read_bytes()
+
+
+def test_a_text_that_is_saved_becomes_a_sample_with_its_answer_as_golden(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["größer", "--save", "big", "--label", "2 stars", "--tag", "umlaut", "--tag", "short"]
+    assert ask(*words) == 0
+    assert capsys.readouterr().out == '{"label": "2 stars", "score": 0.56}\n'
+    before = '{"id":  "first", "text": "one"}\n'
+    row = '{"id": "big", "text": "größer", "label": "2 stars", "tags": ["umlaut", "short"]}\n'
+    assert samples.path(app).read_text(encoding="utf-8") == before + row
+    assert list(golden.read(app).values())[1] == Golden("big", "2 stars", 0.56)
+    assert golden.made_with(app) == {"device": "cpu"}
+    assert json.loads(model.requests[0].body) == {"text": "größer"}
+    assert smoke() == 0
+
+
+def test_the_first_sample_of_an_app_can_be_saved(
+    tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APP", str(tmp_path))
+    assert ask("x", "--save", "first") == 0
+    assert smoke() == 0
+
+
+def test_an_id_that_is_taken_is_named_with_its_line_before_anything_is_asked(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = saved(app)
+    assert ask("x", "--save", "first") == 2
+    assert 'samples.jsonl:1: the id "first" stands there already' in capsys.readouterr().err
+    assert ask("x", "--save", "") == 2
+    assert not model.requests
+    assert saved(app) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [({"message": "too long"}, 400), ({"stars": 5}, 200), ([], 200)]
+)
+def test_what_is_no_answer_is_not_saved(
+    app: Path, model: FakeModel, body: object, status: int
+) -> None:
+    before = saved(app)
+    model.think = lambda request: Response(body, status)
+    assert ask("x", "--save", "more") == 1
+    assert saved(app) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("a.txt", b"plain\n", {"text": "plain\n"}),
+        ("a.json", b'"bare"', {"text": "bare"}),
+        ("a.json", b'{"text": "x", "text_pair": ""}', {"text": "x", "text_pair": ""}),
+        ("a.json", b'{"data": ["x", "y"]}', None),
+        ("a.json", b'["x"]', None),
+        ("a.json", b'{"text": 1}', None),
+        ("a.json", b"{", None),
+        ("a.txt", b"\xff\xfe", None),
+        ("a.txt", b"\0", None),
+    ],
+)
+def test_a_file_is_saved_if_it_is_one_plain_text(
+    app: Path, tmp_path: Path, name: str, content: bytes, texts: dict[str, str] | None
+) -> None:
+    before = saved(app)
+    file = tmp_path / name
+    file.write_bytes(content)
+    assert ask("-f", str(file), "--save", "more") == (2 if texts is None else 0)
+    if texts is None:
+        assert saved(app) == before
+    else:
+        assert samples.read(app)[-1].body() == texts
+
+
+@pytest.mark.parametrize(
+    "words", [["--label", "x"], ["--tag", "x"], ["--save", "x", "--top-k", "2"]]
+)
+def test_options_of_a_sample_that_make_none_are_wrong_usage(app: Path, words: list[str]) -> None:
+    before = saved(app)
+    assert ask("text", *words) == 2
+    assert saved(app) == before
+
+
+def test_saving_that_is_cut_short_can_be_done_again(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def killed(aside: Path, target: Path) -> Path:
+        if target == samples.path(app):
+            raise KeyboardInterrupt
+        return replace(aside, target)
+
+    before = saved(app)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        assert ask("x", "--save", "more") == 130
+    assert saved(app)[0] == before[0]
+    assert ask("x", "--save", "more") == 0
+    assert [each.id for each in samples.read(app)] == list(golden.read(app)) == ["first", "more"]
+
+
+def test_samples_that_are_private_or_elsewhere_stay_so(app: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    samples.path(app).rename(elsewhere)
+    elsewhere.chmod(0o600)
+    samples.path(app).symlink_to(elsewhere)
+    assert ask("x", "--save", "more") == 0
+    assert samples.path(app).is_symlink()
+    assert elsewhere.stat().st_mode & 0o777 == 0o600
+    assert len(samples.read(app)) == 2

@@ -194,14 +194,19 @@ def test_a_run_in_which_all_is_the_same_takes_the_proposal_away(changed: Path) -
 
 
 def test_a_run_that_is_cut_short_leaves_the_last_proposal(
-    changed: Path, monkeypatch: pytest.MonkeyPatch
+    changed: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = proposal.path(changed).read_bytes()
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    replace = Path.replace
 
-    monkeypatch.setattr(proposal.shutil, "copyfileobj", interrupted)
+    def interrupted(aside: Path, target: Path) -> Path:
+        if target == proposal.path(changed):
+            raise KeyboardInterrupt
+        return replace(aside, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    model.think = before
     assert smoke() == 130
     assert proposal.path(changed).read_bytes() == last
     assert not [each for each in (changed / "smoke").iterdir() if each.name.startswith(".")]
