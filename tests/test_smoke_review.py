@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from smoke import fault, golden, jsonl, lock, predict, proposal, review, samples
+from smoke import fault, golden, jsonl, lock, predict, proposal, review, samples, ties
 from smoke.golden import Golden
+from smoke.ties import Tie
 from tests.fake_model import FakeModel, Request, Response
 from tests.test_smoke_command import smoke
 
@@ -278,6 +279,7 @@ def saving(*words: str) -> int:
 
 
 def test_a_review_shows_the_worst_first_with_all_that_it_takes_to_judge(changed: Path) -> None:
+    ties.write(changed, {"worse": Tie(0.412, 0.409)})
     with Terminal() as terminal:
         terminal.press("sssss")
         assert terminal.end() == 0
@@ -286,7 +288,7 @@ def test_a_review_shows_the_worst_first_with_all_that_it_takes_to_judge(changed:
     plain = ["".join(filter(str.isprintable, line)).split() for line in heads]
     assert [line[-1] for line in plain] == ["worse", "label", "fixed", "drift", "new"]
     assert "1 of 5" in heads[0]
-    assert "1 star 0.5000 → 3 stars 0.4120 · truth 1 star" in shown
+    assert "1 star 0.5000 → 3 stars 0.4120 · truth 1 star · tie: 0.412 to 0.409" in shown
     assert "5 stars 0.500000 → 5 stars 0.600000" in shown
     assert "5 skipped · 5 left in" in shown
     assert len(proposed(changed)) == 5

@@ -21,7 +21,7 @@ PORTS = range(10_000, 32_000)
 given: set[int] = set()
 
 # No user's server has them, and PYTEST_CURRENT_TEST would have each test start warm workers anew.
-NOT_THE_USERS = re.compile("URL|TOKEN|MAKEFLAGS|WARM|PYTEST_.*")
+NOT_THE_USERS = re.compile("ACCEPT|BUDGET|URL|TOKEN|MAKEFLAGS|WARM|PYTEST_.*")
 
 HANDLER = """\
 import torch
