@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Summary: Ask the samples and compare the answers with the goldens
-# Usage: bin/smoke.sh [run] [--budget N] [--junit FILE] | accept [--only ID…]
+# Usage: bin/smoke.sh [run] [--budget N] [--resume] [--junit FILE] | accept [--only ID…]
 #        either with [--url URL] [--version V] [--tolerance X] [--threads N]
 #
 # `accept` writes smoke/golden.jsonl; a run never does: what differs it leaves in golden.jsonl.new

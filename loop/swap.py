@@ -95,7 +95,7 @@ def swap(app: Settings, kind: Gate) -> None:
         if kind is not Gate.NONE:
             since = time.time()
             tally = _ask(app, name, loaded)
-            gate.show(tally, VERB, budget.spent(f"{tally.size or 1} samples"))
+            gate.show(tally, kind, VERB, budget.spent(f"{tally.size or 1} samples"))
             gate.check(app, packed.version, kind, tally, since)
         with uninterrupted():
             _take_over(app, management, built)

@@ -1,12 +1,11 @@
 """Ask a served model about one text, and print its answer as JSON."""
 
-import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 
 from smoke import addition, arguments, fault, lock, question, samples, unanswered
-from smoke.client import Client, Failure, best, read
+from smoke.client import Client, Failure, body, judge
 from smoke.golden import DIGITS, Golden
 from smoke.samples import Sample
 from smoke.terminal import escape
@@ -40,12 +39,11 @@ def save(given: Namespace) -> int:
         addition.check(given.app, sample.id)
         found = arguments.find(given)
         began = time.time()
-        response = Client(found.url, found.token).post(
-            json.dumps(sample.body()).encode(), question.JSON
-        )
+        sent = body(sample, found.url)
+        response = Client(found.url, found.token).post(sent, question.JSON)
         if isinstance(response, Failure):
             return _refused(response, found.url, began)
-        reply = best(read(response))
+        reply = judge(response)
         if isinstance(reply, Failure):
             return _refused(reply, found.url, began)
         sys.stdout.write(question.shown(response.content))
