@@ -7,12 +7,14 @@ exit     0 all the same · 1 something is not · 2 a file or an option is wrong 
 """
 
 import contextlib
+import hashlib
 import itertools
 import shlex
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from smoke import (
@@ -22,7 +24,9 @@ from smoke import (
     golden,
     jsonl,
     junit,
+    record,
     report,
+    samples,
     terminal,
     unanswered,
 )
@@ -30,6 +34,7 @@ from smoke.client import Client, Failure
 from smoke.compare import Verdict
 from smoke.endpoint import Endpoint
 from smoke.golden import Golden
+from smoke.record import Record
 from smoke.suite import Suite
 from smoke.tally import Tally
 
@@ -37,27 +42,31 @@ SHOWN = 8
 
 
 def run(given: Namespace) -> int:
-    """Ask and compare: the report to stdout, results.jsonl and junit.xml to the app's run folder.
+    """Ask and compare; leave the results, what the run was, and JUnit XML in the run folder.
 
     Returns:
         0 if every sample's answer is the same as its golden, else 1.
     """
     loaded, client, found = _prepare(given)
-    folder = given.app / ".run" / "smoke"
-    tally, cases = Tally(), junit.Document()
-    began, start = time.time(), time.perf_counter()
+    folder = record.folder(given.app)
+    tally, cases, digest = Tally(), junit.Document(), hashlib.sha256()
+    left = _record(given, loaded, found)
+    start = time.perf_counter()
     with atomic.writing(folder / "results.jsonl") as results:
         for each in loaded.judge(client, given.tolerance, given.threads, "smoke"):
-            results.write(jsonl.encode(each.row()))
+            line = jsonl.encode(each.row())
+            results.write(line)
+            digest.update(line)
             cases.add(each)
             tally.add(each)
     seconds = time.perf_counter() - start
+    record.write(given.app, replace(left, seconds=seconds, results=digest.hexdigest()))
     cases.write(given.junit or folder / "junit.xml", tally, client.url, seconds)
 
     shown = tally.shown.get(Verdict.FAILED, [])
     failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
     if failed:
-        unanswered.leave(client.url, began, failed)
+        unanswered.leave(client.url, left.began, failed)
 
     colour = terminal.has_colour(sys.stdout)
     _print_differences(tally)
@@ -134,6 +143,25 @@ def _prepare(given: Namespace) -> tuple[Suite, Client, Endpoint]:
     return loaded, Client(found.url, found.token, connections=given.threads), found
 
 
+def _record(given: Namespace, loaded: Suite, found: Endpoint) -> Record:
+    """What a run that begins now is; how it ends is to be added."""
+    # Reports are passed on.
+    shareable = Namespace(**{**vars(given), "url": given.url and record.without_user(given.url)})
+    return Record(
+        url=record.without_user(found.url),
+        command=_make("smoke", shareable),
+        began=time.time(),
+        seconds=0.0,
+        threads=given.threads,
+        tolerance=given.tolerance,
+        samples=record.digest(samples.path(given.app)),
+        goldens=record.digest(golden.path(given.app)),
+        results=None,
+        made_with=loaded.made_with,
+        served_with=found.made_with,
+    )
+
+
 def _print_differences(tally: Tally) -> None:
     colour = terminal.has_colour(sys.stdout)
     for line in report.differences(tally, terminal.width(), colour):
@@ -153,9 +181,11 @@ def _make(target: str, given: Namespace) -> str:
     words = ["make", target]
     if given.app.resolve() != Path.cwd():
         words.append(f"APP={given.app}")
-    if target == "accept":
+    if target in ("smoke", "accept"):
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
+    if target == "smoke" and given.tolerance != float(arguments.TOLERANCE):
+        words.append(f"TOLERANCE={given.tolerance:g}")
     return shlex.join(words)
 
 
