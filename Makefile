@@ -23,7 +23,7 @@ VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make 
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload watch smoke accept predict try compare rollback
+.PHONY: redeploy reload watch smoke report accept predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
@@ -35,6 +35,9 @@ watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 
 smoke: setup ## Ask the samples and compare the answers with the goldens
 	@bin/smoke.sh run $(VERSION_OPTION)
+
+report: setup ## Tell what the last smoke run amounts to: tables, and a page of HTML
+	@bin/report.sh
 
 accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)

@@ -22,13 +22,7 @@ def parser(prog: str, description: str) -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument(
-        "--app",
-        type=Path,
-        default=variable("APP", "."),
-        metavar="DIR",
-        help="the app's folder (APP; default: the current one)",
-    )
+    add_app(made)
     made.add_argument(
         "--url",
         default=variable("URL"),
@@ -41,6 +35,17 @@ def parser(prog: str, description: str) -> ArgumentParser:
     )
     made.add_argument("--version", help="ask this version of the model, not its default")
     return made
+
+
+def add_app(made: ArgumentParser) -> None:
+    """Add which app it is about."""
+    made.add_argument(
+        "--app",
+        type=Path,
+        default=variable("APP", "."),
+        metavar="DIR",
+        help="the app's folder (APP; default: the current one)",
+    )
 
 
 def variable(name: str, default: str | None = None) -> str | None:
