@@ -31,7 +31,7 @@ from smoke.compare import Comparison, Turn, Verdict
 from smoke.figures import Figures
 from smoke.histogram import Bar
 from smoke.record import Record
-from smoke.tables import cut
+from smoke.tables import NAME, cut
 
 HEADS: dict[Verdict | Turn, tuple[str, str]] = {
     Turn.REGRESSION: ("Regressions", "bad"),
@@ -42,8 +42,10 @@ HEADS: dict[Verdict | Turn, tuple[str, str]] = {
     Verdict.NEW: ("New, without a golden", "odd"),
 }
 """What is listed, in this order, and how good it is."""
-# So that a page of nothing but the longest texts is small still.
-TEXT, NAME, MESSAGE = 400, 60, 300
+# Of each kind the first texts are shown at length, all others in brief: a page of nothing but the
+# longest is below 1 MB still.
+AT_LENGTH = 20
+LONG, BRIEF, MESSAGE = 400, 80, 300
 RANGES = 25
 
 
@@ -70,6 +72,11 @@ class Listing:
     word: str
     rows: Sequence[Row]
     more: int
+
+    @property
+    def ties(self) -> bool:
+        """Whether any is one."""
+        return any(each.tie for each in self.rows)
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,11 @@ def listings(figures: Figures, kept: Record) -> list[Listing]:
     for kind, (title, hue) in HEADS.items():
         shown = figures.tally.shown.get(kind, [])
         if shown:
-            rows = [_row(each, kept.ties.get(each.sample.id)) for each in shown]
+            whole = 0 if kind in (Verdict.DRIFTED, Verdict.NEW) else AT_LENGTH
+            rows = [
+                _row(each, kept.ties.get(each.sample.id), LONG if number < whole else BRIEF)
+                for number, each in enumerate(shown)
+            ]
             more = figures.kinds[kind] - len(rows)
             made.append(Listing(kind.name.lower(), title, hue, tables.KINDS[kind], rows, more))
     return made
@@ -192,12 +203,12 @@ def _chart(title: str, bars: Sequence[Bar], unit: Callable[[float], str]) -> Cha
     return Chart(title, words, told)
 
 
-def _row(comparison: Comparison, tie: Sequence[float] | None) -> Row:
+def _row(comparison: Comparison, tie: Sequence[float] | None, length: int) -> Row:
     sample, was, now = comparison.sample, comparison.golden, comparison.answer
     return Row(
         id=cut(sample.id, NAME),
-        text=cut(sample.text, TEXT),
-        text_pair=None if sample.text_pair is None else cut(sample.text_pair, TEXT),
+        text=cut(sample.text, length),
+        text_pair=None if sample.text_pair is None else cut(sample.text_pair, length),
         golden="none" if was is None else _said(was.label, was.score),
         answer=cut(str(comparison.reply), MESSAGE) if now is None else _said(now.label, now.score),
         truth="not known" if sample.label is None else cut(sample.label, NAME),

@@ -45,6 +45,7 @@ CLASSES = 20
 TAGS = 100
 WORDS = 20
 CELL_COLUMNS = 60
+NAME = 60
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def tags(figures: Figures) -> Table:
         right = Share(tag.right, tag.known)
         rows.append(
             (
-                name,
+                cut(name, NAME),
                 f"{size:,}",
                 *(f"{tag.kinds[kind]:,}" for kind in KINDS),
                 f"{right.count:,} of {right.of:,}" if right.of else "none",
