@@ -182,7 +182,7 @@ def tags(figures: Figures) -> Table:
                 cut(name, NAME),
                 f"{size:,}",
                 *(f"{tag.kinds[kind]:,}" for kind in KINDS),
-                f"{right.count:,} of {right.of:,}" if right.of else "none",
+                f"{right.count:,} of {right.of:,}" if right.of else "no truth",
                 _interval(right),
             )
         )
@@ -320,7 +320,7 @@ def _share(share: Share) -> tuple[str, str, str, str]:
 
 def _interval(share: Share) -> str:
     if not share.of:
-        return "none"
+        return ""
     low, high = share.interval
     few = f", few: n = {share.of}" if share.of < FEW else ""
     return f"{percent(low)} to {percent(high)}{few}"
