@@ -106,12 +106,12 @@ def changed(app: Path, kept: Record) -> list[str]:
     said = []
     if record.digest(samples.path(app)) != kept.samples:
         said.append(
-            f"{samples.path(app)} has changed since this run:"
+            f"{samples.path(app).relative_to(app)} has changed since this run:"
             " texts, truths and tags are told as they stand now"
         )
     if record.digest(golden.path(app)) != kept.goldens:
         said.append(
-            f"{golden.path(app)} has changed since this run:"
+            f"{golden.path(app).relative_to(app)} has changed since this run:"
             " answers are compared with what was accepted then"
         )
     return said
