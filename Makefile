@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # A deploy, then the smoke test: never both at once.
 .NOTPARALLEL:
 
-VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE BACKBONE DATA TEXT
+VARIABLES := APP GPU GATE WARM VENV PYTHON URL TOKEN TOLERANCE USERS TIME BACKBONE DATA TEXT
 export $(VARIABLES)
 # As they were typed: a dollar sign in them is not make's.
 $(foreach name,$(VARIABLES),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
@@ -23,24 +23,31 @@ VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make 
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload watch smoke report accept predict try compare rollback
+.PHONY: redeploy reload workflow watch smoke report accept load predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
 reload: setup model ## Swap the tree's version in while the server runs (GATE=errors|golden|none)
 	@bin/reload.sh
 
+workflow: setup model ## Build a workflow's .war and swap it in; starts the server if none runs
+	@bin/workflow.sh
+
 watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 	@bin/watch.sh
 
-smoke: setup ## Ask the samples and compare the answers with the goldens
-	@bin/smoke.sh run $(VERSION_OPTION)
+smoke: setup ## Ask the samples, compare with the goldens (RESUME=1 goes on with a stopped run)
+	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume)
 
 report: setup ## Tell what the last smoke run amounts to: tables, and a page of HTML
 	@bin/report.sh
 
 accept: setup ## Make the answers the new goldens; review them in git
 	@bin/smoke.sh accept $(VERSION_OPTION)
+
+load: ## Ask the samples by many users at a time (USERS=16, TIME=30s): how fast, what is lost
+	@bin/setup.sh load
+	@bin/load.sh
 
 predict: setup ## Ask about one text: make predict TEXT="…"
 	@bin/predict.sh $(VERSION_OPTION) -- $(TEXT_GIVEN)
@@ -55,7 +62,7 @@ rollback: setup ## Make the previous version live again
 	@bin/rollback.sh
 
 ##@ The server
-.PHONY: archive start stop status logs why replay doctor token
+.PHONY: archive start stop status logs metrics why replay doctor token
 archive: setup model ## Build the .mar, if what it is made of has changed
 	@bin/archive.sh
 
@@ -70,6 +77,9 @@ status: ## Say what runs, where, and whether it is the tree
 
 logs: ## Follow all of the server's logs as one readable stream (ERRORS=1: failures alone)
 	@bin/logs.sh $(if $(ERRORS),--errors)
+
+metrics: ## Show requests, errors, times, tokens and memory of each version
+	@bin/metrics.sh
 
 why: ## Say all of the last failure: cause, line, input, traceback (bin/why.sh REQUEST_ID)
 	@bin/why.sh
@@ -100,6 +110,11 @@ scale: setup ## Have more or fewer workers: make scale WORKERS=2 (VERSION=)
 unregister: setup ## Take a version away, drained: make unregister VERSION=
 	@bin/unregister.sh $(VERSION_GIVEN)
 
+##@ Beyond this machine
+.PHONY: bundle
+bundle: setup model ## Lay out what a cluster serves: the archive, its config, one sample
+	@bin/bundle.sh
+
 ##@ The model
 .PHONY: model train
 model: setup ## Merge adapter/ and its backbone into torch_model/
@@ -115,14 +130,14 @@ setup: ## Make the virtual environment: pinned packages and Java
 	@bin/setup.sh
 
 test: ## Run the toolkit's own tests (T="-k name" chooses)
-	@bin/setup.sh train dev
+	@bin/setup.sh train dev load
 	@$(BIN)/python -m pytest --timeout 240 -n 2 --dist loadfile --no-loadscope-reorder $(T)
 
 check: ## Lint, types and format of all code
-	@bin/setup.sh train dev
+	@bin/setup.sh train dev load
 	@bin/check.sh
 
-bench: setup model ## Time the loop, and test it under load (about half an hour)
+bench: setup model ## Time the loop, and test it under load (three quarters of an hour)
 	@bin/bench.sh
 
 clean: ## Remove what runs and builds have left; keeps the environment and the model

@@ -9,8 +9,9 @@ and get {"label": "5 stars", "score": 0.91}.
 Send a pair of sentences as {"text": "A man eats.", "text_pair": "He is fed."}, and they are
 classified together, joined by the tokenizer as in training.
 
-Send several as ["Great!", {"text": "Cold."}], {"data": ["…"]} or {"instances": ["…"]}, and get one
-answer for each, in a plain list: for "instances" too, with no "predictions" around it.
+Send several as ["Great!", {"text": "Cold."}] or {"data": ["…"]}, and get one answer for each, in a
+plain list. {"instances": ["…"]} is KServe's protocol, at /v1/models/NAME:predict too, and gets
+{"predictions": […]} with one answer for each.
 
 Say "top_k": 2 in a JSON object or a form, and get the best two for each text, in a list (all, if
 there are fewer): [{"label": "5 stars", "score": 0.91}, {"label": "4 stars", "score": 0.08}]. In the
@@ -29,6 +30,9 @@ The weights are what save_pretrained writes now (model.safetensors) or wrote onc
 (pytorch_model.bin); or else one file: a state_dict (.pt, .pth) beside its config.json, or a
 TorchScript model (.pt), which needs no config.json if index_to_name.json names its classes.
 
+The texts of a list, and of a batch, share passes through the model. Only a decoder (GPT-2, Llama)
+whose config.json names no pad_token_id takes them one by one.
+
 Settings, in model-config.yaml:
     maxWorkers: 2            # the workers share the cores; OMP_NUM_THREADS, if set, wins
     handler:
@@ -41,6 +45,7 @@ import json
 import logging
 import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -54,6 +59,8 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.utils.logging import disable_progress_bar
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +70,16 @@ logger = logging.getLogger(__name__)
 CHUNK = 8
 PADDING = 1.5
 
-# curl -d alone calls anything a form, and TorchServe finds no field in it to hand over.
+# Models that let a text's company change its answer, whatever the attention mask says, or that take
+# no texts together of which one has more ends (a pair, say).
+ALONE = ("bart", "convbert", "fnet", "mbart", "mt5", "nystromformer", "plbart", "t5", "umt5")
+
+# curl -d alone calls anything a form. TorchServe drops a text in it, all of it or up to an "&".
+NO_FIELD = 'a form without a field "data" (with curl -d, add -H "Content-Type: text/plain")'
 ACCEPTED = (
     'text/plain; application/json as "…", {"text": "…"}, {"text": "…", "text_pair": "…"}, '
     '{"data": "…"}, a list of these, {"data": […]} or {"instances": […]}; a form with "data"; all '
-    'in UTF-8; "top_k" a positive integer (with curl -d, add -H "Content-Type: text/plain")'
+    'in UTF-8; "top_k" a positive integer'
 )
 
 
@@ -96,12 +108,7 @@ class Handler:
         self.tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
         self.max_tokens = count_tokens(self.model, self.config, self.tokenizer)
         fit_inputs(self.tokenizer, self.model)
-
-        # Decoders such as GPT-2 know no padding, without which texts cannot share a pass.
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        if getattr(self.config, "pad_token_id", None) is None:
-            self.config.pad_token_id = self.tokenizer.pad_token_id
+        self.chunk = CHUNK if fit_padding(self.tokenizer, self.model, self.config) else 1
 
         logger.info(
             f"loaded {type(self.model).__name__}: {len(self.labels)} labels, "
@@ -111,9 +118,18 @@ class Handler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one row per request in, one answer per row out, in the same order."""
         self.context = context
-        requests, inputs = self.preprocess(data)
-        logits = self.inference(inputs)
-        return self.postprocess(logits, requests)
+        self.tokens = self.padding = 0
+        statuses = {"5XX": len(data)}  # unless all goes well
+        began = time.perf_counter()
+        try:
+            requests, inputs = self.preprocess(data)
+            logits = self.inference(inputs)
+            answers = self.postprocess(logits, requests)
+            refused = sum("error" in request for request in requests)
+            statuses = {"2XX": len(data) - refused, "4XX": refused}
+            return answers
+        finally:
+            self.count(statuses, time.perf_counter() - began)
 
     def preprocess(self, data: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
         """Read every request and tokenise its texts: the place to change a text.
@@ -135,9 +151,14 @@ class Handler:
     def inference(self, data: list[Any]) -> torch.Tensor:
         """Run the model: tokens in, float32 logits (texts, labels) out, in the same order."""
         logits = torch.empty(len(data), len(self.labels))
+        lengths = [len(each["input_ids"]) for each in data]
+        self.tokens = sum(lengths)
+        self.padding = -self.tokens
         with torch.inference_mode():
-            for chunk in group_by_length([len(each["input_ids"]) for each in data]):
-                batch = self.tokenizer.pad([data[i] for i in chunk], return_tensors="pt")
+            for chunk in group_by_length(lengths, self.chunk):
+                texts = [data[i] for i in chunk]
+                batch = self.tokenizer.pad(texts, padding=len(texts) > 1, return_tensors="pt")
+                self.padding += batch["input_ids"].numel()
                 logits[chunk] = read_logits(self.model(**batch.to(self.device))).cpu()
         return logits
 
@@ -152,8 +173,22 @@ class Handler:
                 answers.append(request["error"])
                 continue
             results = [self.rank(next(scores), request["top_k"]) for _ in request["texts"]]
-            answers.append(results if request["many"] else results[0])
+            answer = results if request["many"] else results[0]
+            answers.append({"predictions": answer} if request["instances"] else answer)
         return answers
+
+    def count(self, statuses: dict[str, int], seconds: float) -> None:
+        """Tell TorchServe's metrics of a batch, for `make metrics` and Prometheus."""
+        if (metrics := getattr(self.context, "metrics", None)) is None:
+            return
+        version = Dimension("ModelVersion", self.context.manifest["model"].get("modelVersion"))
+        for status, number in statuses.items():
+            if number:
+                labels = [version, Dimension("Status", status)]
+                metrics.add_counter("handler_requests_total", number, dimensions=labels)
+        metrics.add_counter("handler_tokens_total", self.tokens, dimensions=[version])
+        metrics.add_counter("handler_padding_total", self.padding, dimensions=[version])
+        metrics.add_time("handler_seconds", seconds, None, "s", [version], MetricTypes.HISTOGRAM)
 
     def read(self, index: int, row: dict[str, Any]) -> dict[str, Any]:
         """Log and read the request at `index` of the batch.
@@ -163,7 +198,8 @@ class Handler:
         Returns:
             texts: a tuple (text,) or (text, text_pair) for each text to classify.
             many: whether to answer a list; top_k: see `rank`.
-            error: in place of these two, the answer to a request that cannot be read.
+            instances: whether to answer as KServe's protocol does.
+            error: in place of these three, the answer to a request that cannot be read.
         """
         request_id = self.context.get_request_id(index)
         fields = {name: to_text(value) for name, value in row.items()}
@@ -173,16 +209,22 @@ class Handler:
                 logger.info(f"request {request_id}: {body!r:.200}")
             # TorchServe decodes JSON itself: where bytes are left, it could not.
             header = self.context.get_request_header(index, "body")
-            if header == {"content-type": "application/json"} and body is not row["body"]:
+            left = isinstance(row.get("body"), bytes | bytearray)
+            if header == {"content-type": "application/json"} and left:
                 body = read_json(body)
+            if body is fields and not fields.keys() & {"text", "data", "instances"}:
+                raise ValueError(NO_FIELD)
             texts, many = read_texts(body)
+            if any(not any(text) and not self.tokenizer(*text)["input_ids"] for text in texts):
+                raise ValueError("a text is empty, and this model's tokenizer makes no token of it")
             top_k = read_top_k(fields | body if isinstance(body, dict) else fields) or self.top_k
         except (ValueError, RecursionError) as error:
             logger.warning(f"request {request_id} refused: {error}")
             message = f"{error}. Accepted: {ACCEPTED}."
             answer = {"code": 400, "type": "BadRequest", "message": message}
             return {"texts": [], "error": answer}
-        return {"texts": texts, "many": many, "top_k": top_k}
+        instances = many and isinstance(body, dict) and "instances" in body
+        return {"texts": texts, "many": many, "top_k": top_k, "instances": instances}
 
     def rank(self, scores: torch.Tensor, top_k: int | None) -> Any:
         """The best label of one text with its score, or a list of the best `top_k`, best first."""
@@ -282,6 +324,27 @@ def fit_inputs(tokenizer: Any, model: Any) -> None:
         ]
 
 
+def fit_padding(tokenizer: Any, model: Any, config: Any) -> bool:
+    """Have the tokenizer pad as the model expects; False if texts cannot share a pass.
+
+    A decoder such as GPT-2 answers at the last token that is not the padding's, by its config.json:
+    if that names none, all that it takes is one text at a time.
+    """
+    # On the left, padding would move a text's positions. Only XLNet counts from the end.
+    if config.model_type != "xlnet":
+        tokenizer.padding_side = "right"
+    if config.model_type in ALONE:
+        return False
+    pad = getattr(config, "pad_token_id", None)
+    if pad is None and isinstance(model, torch.jit.ScriptModule):
+        pad = tokenizer.pad_token_id
+    if pad is None or not 0 <= pad < len(tokenizer):
+        logger.warning("config.json names no pad_token_id: texts go through the model one by one")
+        return False
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    return True
+
+
 def read_logits(outputs: Any) -> Any:
     """A model's logits. TorchScript may give them without a name, in a tuple or by themselves."""
     if isinstance(outputs, dict):
@@ -311,7 +374,8 @@ def load_labels(model_dir: Path, config: Any) -> list[str]:
 def count_tokens(model: Any, config: Any, tokenizer: Any) -> int | None:
     """The longest input that the model can take, in tokens; None if it has no limit."""
     limits = [tokenizer.model_max_length]
-    if positions := getattr(config, "max_position_embeddings", None):
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and positions > 0:  # XLNet says -1
         # RoBERTa and its kin count positions from the one after the padding's.
         embeddings = getattr(getattr(model, "base_model", None), "embeddings", None)
         padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
@@ -320,12 +384,12 @@ def count_tokens(model: Any, config: Any, tokenizer: Any) -> int | None:
     return limit if limit < 10**9 else None  # without a limit, tokenizers say 10**30
 
 
-def group_by_length(lengths: list[int]) -> list[list[int]]:
+def group_by_length(lengths: list[int], most: int = CHUNK) -> list[list[int]]:
     """The indices of the lengths in groups for one pass each, which pads a group to its longest."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         group = groups[-1] if groups else []
-        if 0 < len(group) < CHUNK and lengths[index] <= PADDING * lengths[group[0]]:
+        if 0 < len(group) < most and lengths[index] <= PADDING * lengths[group[0]]:
             group.append(index)
         else:
             groups.append([index])

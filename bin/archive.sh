@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Summary: Build the .mar, if what it is made of has changed
+# Summary: Build the .mar, or a workflow's .war, if what it is made of has changed
 # Usage: bin/archive.sh
 #
 # The archive's version is the content hash of all that is packed. It is built aside and renamed,
@@ -28,7 +28,11 @@ mkdir -p "$build/tmp" "$(dirname "$to")"
 touch "$build/began"
 
 plan=$(loop archive)
-eval "$plan" # TREE, BUILT, FILES, ARGUMENTS
+eval "$plan" # APPS, TOOL, TREE, BUILT, FILES, ARGUMENTS
+# A workflow's models are those of other apps, each with a lock of its own.
+for app in ${APPS[@]+"${APPS[@]}"}; do
+  env -u LOOP_LOCK APP="$app" "$ROOT/bin/archive.sh"
+done
 if [[ $BUILT == "$TREE" ]]; then
   say "nothing has changed: $(basename "$ARCHIVE") is $TREE"
   exit 0
@@ -36,11 +40,11 @@ fi
 
 cd "$APP"
 # A private TMPDIR: the archiver empties the folder $TMPDIR/NAME, whoever owns it.
-TMPDIR=$build/tmp "$VENV/bin/torch-model-archiver" "${ARGUMENTS[@]}" \
-  --export-path "$build" --archive-format zip-store --force >"$build/said" 2>&1 ||
-  die 2 "torch-model-archiver failed: $(tail -n 1 "$build/said"); no archive was touched"
+TMPDIR=$build/tmp "$VENV/bin/$TOOL" "${ARGUMENTS[@]}" \
+  --export-path "$build" --force >"$build/said" 2>&1 ||
+  die 2 "$TOOL failed: $(tail -n 1 "$build/said"); no archive was touched"
 changed=$(find "${FILES[@]}" -cnewer "$build/began")
 [[ -z $changed ]] || die 2 "changed while it was packed: ${changed//$'\n'/, }: run it again"
-mv -f "$build"/*.mar "$to.aside"
+mv -f "$build/$(basename "$ARCHIVE")" "$to.aside"
 mv -f "$to.aside" "$to"
 say "built $(basename "$ARCHIVE"), version $TREE"

@@ -10,5 +10,6 @@ PATH=$VENV/bin:$PATH
 ruff check .
 ruff format --check .
 mypy
-shellcheck --external-sources --source-path=SCRIPTDIR bin/*.sh .ci/run
-shfmt --diff --indent 2 --case-indent bin/*.sh .ci/run
+shellcheck --external-sources --source-path=SCRIPTDIR bin/*.sh .ci/run deploy/serve.sh
+hadolint deploy/Dockerfile
+shfmt --diff --indent 2 --case-indent bin/*.sh .ci/run deploy/serve.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Summary: Make the virtual environment, with pinned packages and Java
-# Usage: bin/setup.sh [train] [dev]
+# Usage: bin/setup.sh [train] [dev] [load]
 #
-# Installs what serving needs; `train` and `dev` add what training, and checks and tests, need.
+# Installs what serving needs; `train`, `dev` and `load` add what training, checks and tests, and
+# `make load` need.
 # What is installed already is skipped, and an interrupted set-up goes on at the next run.
 # VENV= says where (default .venv), PYTHON= with which Python (3.11 or newer; default python3).
 set -euo pipefail
@@ -49,7 +50,7 @@ case ${1:-} in
 esac
 end_on_signals
 for part in "$@"; do
-  [[ $part == train || $part == dev ]] || die 2 "there is no part $part: say train or dev"
+  [[ $part =~ ^(train|dev|load)$ ]] || die 2 "there is no part $part: say train, dev or load"
 done
 
 constraints=$ROOT/requirements/constraints.txt

@@ -88,7 +88,7 @@ def _register_warm(
     does not, a library has been edited or the process has died, and the worker is started again.
     """
     with ThreadPoolExecutor(1) as beside:
-        replaced = beside.submit(_keep_warm, app)
+        replaced = beside.submit(keep_warm, app)
         try:
             workers.register(app, management, version, wanted)
         except Refused:
@@ -100,7 +100,7 @@ def _register_warm(
         workers.register(app, management, version, wanted)
 
 
-def _keep_warm(app: Settings) -> bool:
+def keep_warm(app: Settings) -> bool:
     """Have a warm process that fits, where there was one. Returns whether it is another."""
     process = server.find(app)
     try:

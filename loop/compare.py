@@ -43,7 +43,7 @@ def main() -> int:
     """Print what differs; exit 1 if anything does."""
     if len(sys.argv) > 3:
         raise Fault(f"{' '.join(sys.argv[1:])} is more than two versions", "name two: A=… B=…")
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
     asked = samples.read(app.app)

@@ -40,7 +40,7 @@ def of_requests(app: Settings, word: Unanswered) -> str:
     """Why requests were not answered, samples grouped by cause."""
     ours = word.url == app.inference_url or word.url.startswith(f"{app.inference_url}/")
     if ALONE not in word.failed:
-        return failures.by_cause(app, word.failed, word.since) if ours else ""
+        return failures.by_cause(app, word.failed, word.since, word.times) if ours else ""
     reply = word.failed[ALONE]
     found = cause.named(reply.words)
     if ours:

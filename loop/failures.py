@@ -149,7 +149,10 @@ def of_replies(
         if not untold or time.time() > deadline:
             break
         time.sleep(POLL_SECONDS)
-    nameless = [each for each in known if not each.is_load and not each.requests]
+    # The nodes of a workflow are asked under ids of their own, which its client never sees.
+    nameless = [
+        each for each in known if not each.is_load and (app.is_workflow or not each.requests)
+    ]
     found = {}
     for reply in replies:
         failure = told.get(reply.request_id or "")
@@ -203,21 +206,27 @@ class Ends:
         return self._path.stat().st_size if self._path.exists() else 0
 
 
-def by_cause(app: Settings, failed: Mapping[str, client.Failure], since: float) -> str:
+def by_cause(
+    app: Settings,
+    failed: Mapping[str, client.Failure],
+    since: float,
+    times: Mapping[str, int] | None = None,
+) -> str:
     """The causes of samples that were not answered, each once, with the ids of its samples.
 
     Args:
         failed: by the samples' ids, what they got in place of an answer.
         since: see `of_replies`.
+        times: how often each was asked in vain; told where it is given.
     """
     causes = of_replies(app, list(failed.values()), since)
     groups: dict[str, list[str]] = {}
     for sample, reply in failed.items():
         groups.setdefault(causes[reply].kind, []).append(sample)
-    told = [
-        f"{causes[failed[ids[0]]]}\n  samples: {report.some(ids, SHOWN_IDS)}"
-        for ids in groups.values()
-    ]
+    told = []
+    for ids in groups.values():
+        count = f"{report.requests(sum(times[each] for each in ids))}, " if times else ""
+        told.append(f"{causes[failed[ids[0]]]}\n  {count}samples: {report.some(ids, SHOWN_IDS)}")
     return "\n".join([f"{len(told)} causes", *told] if len(told) > 1 else told)
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import re
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from loop.settings import Settings
 
@@ -10,6 +12,39 @@ from loop.settings import Settings
 RECENT_BYTES = 4 << 20
 LAST_WORDS_SECONDS = 1.0
 POLL_SECONDS = 0.005
+
+# Both end in figures: how long a request waited, and how long the handler had its batch.
+WAITED = r"{thread} \S+RestJob - Waiting time ns: (\d+), Backend"
+HANDLED = r"{thread}-stdout \S+LifeCycle - result=\[METRICS\]PredictionTime\.\w+:([\d.]+)"
+
+
+@dataclass(frozen=True)
+class Times:
+    """What the log has of a version's last requests, in milliseconds and in order.
+
+    Attributes:
+        queue: how long each answered request waited for a worker.
+        handler: how long the handler took for each batch.
+    """
+
+    queue: list[float] = field(default_factory=list)
+    handler: list[float] = field(default_factory=list)
+
+
+def times(app: Settings) -> dict[str, Times]:
+    """How long the last requests took, by version.
+
+    TorchServe's metrics only add up the waiting, for all who named no version together.
+    """
+    log = app.logs / "ts_log.log"
+    text = _bytes(log, _size(log) - RECENT_BYTES).decode(errors="replace")
+    thread = rf" W-\d+-{re.escape(app.name)}_(\S+)"
+    found: dict[str, Times] = {}
+    for version, waited in re.findall(WAITED.format(thread=thread), text):
+        found.setdefault(version, Times()).queue.append(int(waited) / 1e6)
+    for version, took in re.findall(HANDLED.format(thread=thread), text):
+        found.setdefault(version, Times()).handler.append(float(took))
+    return found
 
 
 class Frontend:
@@ -24,16 +59,16 @@ class Frontend:
         self._log = app.logs / "ts_log.log"
         # Each worker has a thread of the frontend, which bears its name.
         self._thread = rf"(W-\d+-{re.escape(f'{app.name}_{version}')})"
-        self._began = self._read = self._size()
+        self._began = self._read = _size(self._log)
         self._states: dict[str, str] = {}
 
     def states(self) -> list[str]:
         """The state that each new worker has come to: WORKER_MODEL_LOADED, WORKER_STOPPED, ..."""
         change = rf"{self._thread} \S+ - \S+ State change (\w+) -> (\w+)"
-        if self._size() < self._read:
+        if _size(self._log) < self._read:
             # The log has begun anew.
             self._read = 0
-        lines = self._bytes(self._read).rpartition(b"\n")[0]
+        lines = _bytes(self._log, self._read).rpartition(b"\n")[0]
         self._read += len(lines)
         for thread, before, after in re.findall(change, lines.decode(errors="replace")):
             # One of an earlier registration of the same version may be ending only now.
@@ -47,10 +82,10 @@ class Frontend:
         Returns:
             None if the log has nothing on that.
         """
-        if self._size() < self._began:
+        if _size(self._log) < self._began:
             return None
         event = rf"{self._thread} \S+ - (Flushing req\.cmd PREDICT|Backend response)"
-        last = dict(re.findall(event, self._text(self._size() - RECENT_BYTES)))
+        last = dict(re.findall(event, self._text(_size(self._log) - RECENT_BYTES)))
         return any(each.startswith("Flushing") for each in last.values()) if last else None
 
     def wait_for_last_words(self) -> None:
@@ -61,16 +96,18 @@ class Frontend:
             time.sleep(POLL_SECONDS)
 
     def _text(self, since: int) -> str:
-        return self._bytes(since).decode(errors="replace")
+        return _bytes(self._log, since).decode(errors="replace")
 
-    def _bytes(self, since: int) -> bytes:
-        # The user may have turned the log off, and now and then it is replaced.
-        with contextlib.suppress(FileNotFoundError), self._log.open("rb") as log:
-            log.seek(max(0, since))
-            return log.read()
-        return b""
 
-    def _size(self) -> int:
-        with contextlib.suppress(FileNotFoundError):
-            return self._log.stat().st_size
-        return 0
+def _bytes(path: Path, since: int) -> bytes:
+    # The user may have turned the log off, and now and then it is replaced.
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as log:
+        log.seek(max(0, since))
+        return log.read()
+    return b""
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

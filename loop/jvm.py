@@ -100,6 +100,7 @@ def record(scratch: Path) -> None:
         f"grpc_inference_port={grpc_inference}\n"
         f"grpc_management_port={grpc_management}\n"
         "disable_system_metrics=true\n"
+        "metrics_mode=prometheus\n"
         "load_models=large.mar\n"
         "default_workers_per_model=0\n",
         encoding="ascii",

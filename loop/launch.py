@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ DEFAULTS = {
     "enable_model_api": "true",
     # Saves a Python process a minute; the model's own metrics stay.
     "disable_system_metrics": "true",
+    # Kept where `make metrics` and Prometheus find them, a handler's own too, rather than in files.
+    "metrics_mode": "prometheus",
+    "model_metrics_auto_detect": "true",
     # Seventy years: a token that dies after an hour stops a debugging session, and the file that
     # holds it is as private as the handler itself.
     "token_expiration_min": "36792000",
@@ -230,12 +234,24 @@ def write_effective_config(app: Settings, wanted: Request) -> None:
         f"# {json.dumps(asdict(wanted))}",
         f"# Written at each start. The file to edit is {app.config.name} in the app's folder.",
     ]
-    for key, value in effective_properties(app, gpu.resolve(wanted.gpu)).items():
+    write_properties(
+        app.effective_config, effective_properties(app, gpu.resolve(wanted.gpu)), lines
+    )
+
+
+def write_properties(path: Path, properties: dict[str, str], head: Iterable[str] = ()) -> None:
+    """Write a config.properties as both Java and TorchServe's launcher read it.
+
+    Raises:
+        Fault: the file cannot be written.
+    """
+    lines = [*head]
+    for key, value in properties.items():
         # The launcher reads vmargs itself and knows no escapes.
         escaped = javaproperties.join_key_value(key, value, separator="=")
         lines.append(f"{key}={value}" if key == "vmargs" else escaped)
     content = "\n".join(lines) + "\n"
-    atomic.write(app.effective_config, content.encode("ascii", errors="backslashreplace"))
+    atomic.write(path, content.encode("ascii", errors="backslashreplace"))
 
 
 def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
@@ -246,6 +262,9 @@ def effective_properties(app: Settings, gpus: gpu.Gpus) -> dict[str, str]:
         key: str(app.app / properties[key]) for key in settings.PATHS if key in properties
     }
     properties["model_store"] = str(app.link / "model_store")
+    if app.is_workflow:
+        # TorchServe would take it for a model: it is registered once the server is up.
+        del properties["load_models"]
     # Only what this app built may be registered: a registered model is code that runs.
     properties.setdefault("allowed_urls", f"file://{app.link}/.*")
     own = [each.port for each in app.addresses]

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -26,6 +26,11 @@ RECORD = re.compile(
 WORKER = re.compile(r"^W-(?P<port>\d+)-(?P<model>.+)-std(?:out|err)$")
 COLOURS = {"ERROR": "red", "FATAL": "red", "WARN": "yellow", "DEBUG": "dim"}
 POLL_SECONDS = 0.1
+# What `make metrics` and Prometheus ask every few seconds, and one line a batch for the first.
+QUIET = re.compile(
+    r'ACCESS_LOG - \S+ "GET /(metrics|models/\S+) HTTP/\S+" 200 '
+    r"|WorkerLifeCycle - result=\[METRICS\]"
+)
 
 
 def main() -> int:
@@ -44,12 +49,17 @@ def main() -> int:
         raise Fault(f"{path} does not exist yet", "start the server with `make redeploy`")
     colour = terminal.has_colour(sys.stdout)
     with path.open(encoding="utf-8", errors="replace") as log:
-        for line in deque(log, maxlen=max(0, given.lines)):
+        for line in deque(telling(log), maxlen=max(0, given.lines)):
             print(readable(line, colour))
         if not given.no_follow:
-            for line in follow(path, log):
+            for line in telling(follow(path, log)):
                 print(readable(line, colour), flush=True)
     return 0
+
+
+def telling(lines: Iterable[str]) -> Iterator[str]:
+    """The lines less those that tell nothing to a reader."""
+    return (line for line in lines if not QUIET.search(line))
 
 
 def follow(path: Path, log: TextIO) -> Iterator[str]:

@@ -204,7 +204,7 @@ def main() -> int:
     """`python -m loop.manage COMMAND …`, for the scripts in bin/."""
     command = sys.argv[1]
     given = arguments(command)
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     exit_on_signals()
     with lock.held(app, VERB):

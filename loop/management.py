@@ -13,6 +13,8 @@ from smoke.fault import Fault, Unanswered
 SECONDS = 10.0
 # As many as TorchServe lists in one answer.
 MODELS = 1000
+# TorchServe gives a load up after 120 s, and says so.
+LOAD_SECONDS = 300.0
 SEE = "see `make status`, or begin anew with `make redeploy`"
 
 
@@ -56,6 +58,7 @@ class Management:
 
     def __init__(self, app: Settings, name: str | None = None) -> None:
         self._models = f"{app.addresses[1].url}/models"
+        self._workflows = f"{app.addresses[1].url}/workflows"
         self._name = name or app.name
         self._session = requests.Session()
         # Neither a proxy nor a .netrc has a say on our own server.
@@ -106,17 +109,46 @@ class Management:
         """Remove a version with its workers. It does not drain: what is in flight fails."""
         self._call("DELETE", f"{self._models}/{self._name}/{version}")
 
+    def workflows(self) -> set[str]:
+        """The names of all workflows."""
+        listed = self._call("GET", self._workflows).json()["workflows"]
+        return {str(each["workflowName"]) for each in listed}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes of the app's workflow, as TorchServe describes the model that each one is."""
+        described = self._call("GET", f"{self._workflows}/{self._name}").json()[0]
+        # As Java prints a map: {text=[stars, answer], stars=[answer]}
+        names = dict.fromkeys(re.findall(r"[^\s{}\[\]=,]+", described["workflowDag"]))
+        urls = [f"{self._models}/{self._name}__{each}" for each in names]
+        return [self._call("GET", url).json()[0] for url in urls]
+
+    def register_workflow(self, name: str, file: str) -> None:
+        """Register a file of the workflow store, and wait until all its nodes are loaded.
+
+        TorchServe removes what it has loaded of one that fails.
+        """
+        parameters: dict[str, str | int] = {"url": file, "workflow_name": name}
+        self._call("POST", self._workflows, parameters, LOAD_SECONDS)
+
+    def unregister_workflow(self, name: str) -> None:
+        """Remove a workflow with its workers. It does not drain: what is in flight fails."""
+        self._call("DELETE", f"{self._workflows}/{name}")
+
     def _described(self, which: str) -> list[dict[str, Any]]:
         described = self._call("GET", f"{self._models}/{self._name}{which}").json()
         return described if isinstance(described, list) else [described]
 
     def _call(
-        self, method: str, url: str, params: dict[str, str | int] | None = None
+        self,
+        method: str,
+        url: str,
+        params: dict[str, str | int] | None = None,
+        seconds: float = SECONDS,
     ) -> requests.Response:
         try:
-            response = self._session.request(method, url, params=params, timeout=SECONDS)
+            response = self._session.request(method, url, params=params, timeout=seconds)
         except requests.Timeout:
-            raise Unanswered(f"no answer from {url} within {SECONDS:g} s", SEE) from None
+            raise Unanswered(f"no answer from {url} within {seconds:g} s", SEE) from None
         except requests.RequestException:
             raise Unanswered(f"nothing answers at {self._models}", SEE) from None
         if response.status_code not in (200, 202):

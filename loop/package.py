@@ -21,6 +21,7 @@ from smoke.fault import Fault
 # Part of each hash: raised when the way of packing changes.
 LAYOUT = "1"
 VERSION_LENGTH = 7
+VERSION_FILE = "workflow_version"
 # Of files from this size on, in bytes, hashes are kept, by inode, size and times of change, and
 # staged versions share one copy.
 LARGE = 1 << 16
@@ -67,6 +68,10 @@ def contents(app: Settings) -> Contents:
     Raises:
         Fault: the handler or the checkpoint is missing, or a name that the archiver cannot take.
     """
+    if app.is_workflow:
+        from loop import workflow  # Only here, since few apps are one.
+
+        return workflow.contents(app)
     handler = app.app / "handler.py"
     if not handler.is_file():
         raise Fault(f"{handler} does not exist", "take it back from git, or copy one there")
@@ -118,9 +123,14 @@ def hash_file(file: Path) -> str:
 
 
 def built_version(archive: Path) -> str | None:
-    """The version in an archive's manifest; None if there is no whole archive."""
+    """The version in an archive; None if there is no whole archive.
+
+    The manifest of a workflow's has no place for it, so there it is a file of its own.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
+            if VERSION_FILE in opened.namelist():
+                return opened.read(VERSION_FILE).decode()
             manifest = json.loads(opened.read("MAR-INF/MANIFEST.json"))
         return str(manifest["model"]["modelVersion"])
     except (OSError, zipfile.BadZipFile, KeyError, ValueError):

@@ -148,7 +148,12 @@ def answers(app: Settings) -> bool:
 def main() -> int:
     """Wait until the server that was just launched answers."""
     app = settings.as_started(settings.read(os.environ["APP"]))
-    seconds = wait_until_answered(app, note_start(app))
+    process = note_start(app)
+    if app.is_workflow:
+        from loop import swap  # Only here, since few apps are one, and it needs this module.
+
+        swap.register_first(app, process)
+    seconds = wait_until_answered(app, process)
     print(f"{app.inference_url} answers after {seconds:.1f} s")
     if "--as-served" not in sys.argv:
         # Of the server before; one that serves as before may be about to need them.

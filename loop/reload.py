@@ -150,7 +150,7 @@ def main() -> int:
 
     `--back-to VERSION`, for bin/redeploy.sh, has a staged version serve again.
     """
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     if "--back-to" in sys.argv:
         back_to(settings.as_started(app), sys.argv[-1])
         return 0

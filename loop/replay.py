@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("request", nargs="?", help="the x-request-id; without it, the last failure")
     parser.add_argument("--pdb", action="store_true", help="stand in the failing frame")
     given = parser.parse_args()
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     failure = find(app, given.request)
     # Its whole batch is asked: it may have failed only as such.

@@ -128,11 +128,12 @@ class Settings:
     @cached_property
     def _model(self) -> tuple[str, str]:
         value = self.properties.get("load_models", "")
-        match = re.fullmatch(r"([\w.-]+)=([^,=/]+\.mar)", value.strip())
+        match = re.fullmatch(r"([\w.-]+)=([^,=/]+\.[mw]ar)", value.strip())
         if match is None:
             raise Fault(
                 f"{self.where('load_models')}: load_models={value} does not name one model",
-                "write load_models=NAME=FILE.mar, for example load_models=reviews=reviews.mar",
+                "write load_models=NAME=FILE.mar, for example load_models=reviews=reviews.mar; "
+                "NAME=FILE.war for a workflow",
             )
         if match[1].startswith("token"):
             # Each URL of its with "/token" in it is taken for the token API.
@@ -144,13 +145,25 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """The model's name: its endpoint is /predictions/NAME."""
+        """The model's name: its endpoint is /predictions/NAME; of a workflow, /wfpredict/NAME."""
         return self._model[0]
 
     @property
+    def is_workflow(self) -> bool:
+        """Whether the app is a workflow over the models of other apps, and has none of its own."""
+        # Not `_model`: whether the line is any good, others ask.
+        return self.properties.get("load_models", "").strip().endswith(".war")
+
+    @property
+    def workflow_store(self) -> Path:
+        """Where TorchServe looks for a .war: the model store, unless the user says otherwise."""
+        store = self.properties.get("workflow_store")
+        return self.app / Path(store).expanduser() if store else self.model_store
+
+    @property
     def archive(self) -> Path:
-        """The .mar that is served."""
-        return self.model_store / self._model[1]
+        """The .mar, or the .war, that is served."""
+        return (self.workflow_store if self.is_workflow else self.model_store) / self._model[1]
 
     @cached_property
     def addresses(self) -> list[Address]:
@@ -159,8 +172,9 @@ class Settings:
 
     @property
     def inference_url(self) -> str:
-        """The model's own URL: .../predictions/NAME."""
-        return f"{self.addresses[0].url}/predictions/{self.name}"
+        """Where the app is asked: .../predictions/NAME, or .../wfpredict/NAME."""
+        api = "wfpredict" if self.is_workflow else "predictions"
+        return f"{self.addresses[0].url}/{api}/{self.name}"
 
     @property
     def tokens(self) -> bool:
@@ -249,7 +263,25 @@ def as_started(app: Settings) -> Settings:
         text = app.effective_config.read_text(encoding="ascii")
     except OSError:
         return app
-    return _parse(app.app, app.effective_config, text)
+    started = _parse(app.app, app.effective_config, text)
+    # A workflow's line is kept from TorchServe, which takes any file for a model's there.
+    started.properties.setdefault("load_models", app.properties.get("load_models", ""))
+    return started
+
+
+def read_model(app: str | os.PathLike[str]) -> Settings:
+    """Read the settings of an app with a model of its own, for what only a model has.
+
+    Raises:
+        Fault: it is a workflow, which has no versions and no handler.py; or as `read`.
+    """
+    settings = read(app)
+    if settings.is_workflow:
+        raise Fault(
+            f"{settings.where('load_models')}: {settings.name} is a workflow, not a model",
+            "`make workflow` deploys it; name the app of one of its models with APP= for this",
+        )
+    return settings
 
 
 def lines(text: str) -> Iterator[tuple[int, str, str]]:

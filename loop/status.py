@@ -30,15 +30,34 @@ def main() -> int:
         print("settings   config.properties has changed since the start: `make redeploy`")
     for address in started.addresses:
         print(f"{address.key.removesuffix('_address'):10} {address.url}")
-    print(f"model      {started.inference_url}")
+    print(f"{'workflow' if started.is_workflow else 'model':10} {started.inference_url}")
     print(f"warm       {warm.describe(app)}")
     management = Management(started)
+    if started.is_workflow:
+        _print_workflow(app, management)
+        return 0
     found = versions.find(started, management)
     for described in management.versions():
         print(f"version    {_version(described, found)}")
     print(f"serving    {_tree(app, found.live)}")
     print_failure(app, found.live, process.create_time())
     return 0
+
+
+def _print_workflow(app: Settings, management: Management) -> None:
+    """Print the nodes of a workflow with their workers, and whether it is the tree's."""
+    try:
+        nodes = management.nodes()
+    except Fault:
+        print("serving    nothing: the workflow is not registered: `make redeploy`")
+        return
+    for described in nodes:
+        name = str(described["modelName"]).removeprefix(f"{app.name}__")
+        workers = ", ".join(_worker(each) for each in described.get("workers", []))
+        version = f" {described['modelVersion']}" if "modelUrl" in described else ""
+        print(f"node       {name}{version}: {workers or 'no worker'}")
+    record = server.recorded(app)
+    print(f"serving    {_tree(app, record.version if record else 'unknown')}")
 
 
 def print_failure(app: Settings, live: str, since: float) -> None:
@@ -91,7 +110,8 @@ def _tree(app: Settings, served: str | None) -> str:
     if served == packed.version:
         return f"{served} = your tree"
     changed = ", ".join(package.changed(app, packed, served)) or "the tree"
-    return f"{served}, {changed} changed since: `make reload`"
+    cure = "workflow" if app.is_workflow else "reload"
+    return f"{served}, {changed} changed since: `make {cure}`"
 
 
 def _duration(seconds: float) -> str:

@@ -36,7 +36,7 @@ def main() -> int:
     if given.pdb and given.text == "-":
         raise Fault("--pdb reads stdin, and so does -", "give the text as it is, or with -f FILE")
     asked = question.of(given)
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     if not given.pdb:
         # Who wants to stand in the failing frame wants it to fail.

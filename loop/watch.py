@@ -152,7 +152,7 @@ def _alone(app: Settings) -> Iterator[None]:
 
 def main() -> int:
     """`python -m loop.watch COMMAND`: watch until Ctrl-C; COMMAND redeploys."""
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     kind = gate.requested()
     settings.link_run_folder(app)
     exit_on_signals()

@@ -7,26 +7,24 @@ exit     0 all the same · 1 something is not · 2 a file or an option is wrong 
 """
 
 import contextlib
-import hashlib
 import itertools
 import shlex
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from smoke import (
     arguments,
-    atomic,
     fault,
     golden,
-    jsonl,
     junit,
     record,
     report,
-    samples,
+    results,
     terminal,
     unanswered,
 )
@@ -39,6 +37,8 @@ from smoke.suite import Suite
 from smoke.tally import Tally
 
 SHOWN = 8
+# A server that is restarted is back by then.
+PATIENCE_SECONDS = 15.0
 
 
 def run(given: Namespace) -> int:
@@ -48,25 +48,41 @@ def run(given: Namespace) -> int:
         0 if every sample's answer is the same as its golden, else 1.
     """
     loaded, client, found = _prepare(given)
-    folder = record.folder(given.app)
-    tally, cases, digest = Tally(), junit.Document(), hashlib.sha256()
-    left = _record(given, loaded, found)
-    start = time.perf_counter()
-    with atomic.writing(folder / "results.jsonl") as results:
-        for each in loaded.judge(client, given.tolerance, given.threads, "smoke"):
-            line = jsonl.encode(each.row())
-            results.write(line)
-            digest.update(line)
+    tally, cases = Tally(), junit.Document()
+    began, start = time.time(), time.perf_counter()
+    about = results.about(given.app, client.url, given.tolerance)
+    with results.writing(given.app, about, given.resume) as (file, count):
+        for each in results.before(given.app, loaded.samples(), count):
             cases.add(each)
             tally.add(each)
+        judged = loaded.judge(
+            client,
+            given.tolerance,
+            given.threads,
+            "smoke",
+            skip=count,
+            patience=PATIENCE_SECONDS,
+        )
+        try:
+            for each in judged:
+                file.write(results.line(each))
+                cases.add(each)
+                tally.add(each)
+        except (KeyboardInterrupt, fault.Unanswered):
+            _say_how_to_go_on(tally.size, loaded.size, given)
+            raise
+        file.flush()
+        whole = results.digest(results.part(given.app))
     seconds = time.perf_counter() - start
-    record.write(given.app, replace(left, seconds=seconds, results=digest.hexdigest()))
-    cases.write(given.junit or folder / "junit.xml", tally, client.url, seconds)
+    left = _record(given, loaded, found, about)
+    ended = replace(left, began=began, seconds=seconds, results=whole, resumed=count)
+    record.write(given.app, ended)
+    cases.write(given.junit or record.folder(given.app) / "junit.xml", tally, client.url, seconds)
 
     shown = tally.shown.get(Verdict.FAILED, [])
     failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
     if failed:
-        unanswered.leave(client.url, left.began, failed)
+        unanswered.leave(client.url, began, failed)
 
     colour = terminal.has_colour(sys.stdout)
     _print_differences(tally)
@@ -88,6 +104,15 @@ def run(given: Namespace) -> int:
         return 0
     print(f"next: {_next(set(tally.verdicts), given)}")
     return 1
+
+
+def _say_how_to_go_on(done: int, size: int, given: Namespace) -> None:
+    if done:
+        print(
+            f"smoke: stopped after {done:,} of {size:,}:"
+            f" go on with `{_make('smoke', given)} RESUME=1`",
+            file=sys.stderr,
+        )
 
 
 def accept(given: Namespace) -> int:
@@ -143,19 +168,19 @@ def _prepare(given: Namespace) -> tuple[Suite, Client, Endpoint]:
     return loaded, Client(found.url, found.token, connections=given.threads), found
 
 
-def _record(given: Namespace, loaded: Suite, found: Endpoint) -> Record:
-    """What a run that begins now is; how it ends is to be added."""
+def _record(given: Namespace, loaded: Suite, found: Endpoint, about: Mapping[str, Any]) -> Record:
+    """What a run is, but for when it was and what came of it."""
     # Reports are passed on.
     shareable = Namespace(**{**vars(given), "url": given.url and record.without_user(given.url)})
     return Record(
         url=record.without_user(found.url),
         command=_make("smoke", shareable),
-        began=time.time(),
+        began=0.0,
         seconds=0.0,
         threads=given.threads,
         tolerance=given.tolerance,
-        samples=record.digest(samples.path(given.app)),
-        goldens=record.digest(golden.path(given.app)),
+        samples=about.get("samples"),
+        goldens=about.get("goldens"),
         results=None,
         made_with=loaded.made_with,
         served_with=found.made_with,
@@ -181,7 +206,7 @@ def _make(target: str, given: Namespace) -> str:
     words = ["make", target]
     if given.app.resolve() != Path.cwd():
         words.append(f"APP={given.app}")
-    if target in ("smoke", "accept"):
+    if target in ("accept", "smoke"):
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
     if target == "smoke" and given.tolerance != float(arguments.TOLERANCE):
@@ -199,6 +224,9 @@ def main() -> int:
         type=Path,
         metavar="FILE",
         help="where a run leaves its JUnit XML (default: APP/.run/smoke/junit.xml)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped where it was"
     )
     given = parser.parse_args()
     return accept(given) if given.verb == "accept" else run(given)

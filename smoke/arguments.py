@@ -26,7 +26,8 @@ def parser(prog: str, description: str) -> ArgumentParser:
     made.add_argument(
         "--url",
         default=variable("URL"),
-        help=f"the model, as {endpoint.FORM} (URL; default: the app's own server)",
+        help=f"the model, as {endpoint.FORM} or {endpoint.KSERVE_FORM}"
+        " (URL; default: the app's own server)",
     )
     made.add_argument(
         "--token",

@@ -2,15 +2,17 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from http.client import responses
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError
 
-from smoke import jsonl, question
+from smoke import endpoint, jsonl, question
 from smoke.fault import Fault, Unanswered
 from smoke.samples import Sample
 
@@ -59,10 +61,14 @@ class Client:
     """Asks one model, from as many threads as it has connections.
 
     Args:
-        url: the model, such as `http://127.0.0.1:8080/predictions/reviews`.
+        url: the model, such as `http://127.0.0.1:8080/predictions/reviews`; at one such as
+            `http://HOST/v1/models/reviews:predict`, samples are asked by KServe's protocol.
         token: sent as `Authorization: Bearer TOKEN`, if given.
         connections: how many are kept alive: one for each thread that asks.
         read_seconds: how long a request may take.
+
+    Attributes:
+        has_answered: whether anything has come from there yet.
 
     Raises:
         Fault: the URL or the token cannot be sent.
@@ -76,6 +82,7 @@ class Client:
         read_seconds: float = READ_SECONDS,
     ) -> None:
         self.url = url
+        self.has_answered = False
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = _session(url, connections)
         headers = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
@@ -93,11 +100,8 @@ class Client:
         Raises:
             Unanswered: nothing listens at the URL.
         """
-        body = {"text": sample.text}
-        if sample.text_pair is not None:
-            body["text_pair"] = sample.text_pair
-        response = self.post(json.dumps(body).encode(), "application/json")
-        return response if isinstance(response, Failure) else _reply(response)
+        response = self.post(body(sample, self.url), question.JSON)
+        return response if isinstance(response, Failure) else judge(response)
 
     def post(self, body: bytes, content_type: str) -> requests.Response | Failure:
         """Send any body; the response is one of status 200.
@@ -122,7 +126,35 @@ class Client:
             return Failure("the connection broke before the answer came")
         except requests.RequestException as error:
             return Failure(f"the answer cannot be read ({error})")
+        self.has_answered = True
         return response if response.status_code == 200 else _failure(response, _words(response))
+
+
+class Response(Protocol):
+    """What came back, whichever library brought it."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+
+def body(sample: Sample, url: str) -> bytes:
+    """What is sent of a sample to a model, as JSON."""
+    pair = {} if sample.text_pair is None else {"text_pair": sample.text_pair}
+    text = {"text": sample.text, **pair}
+    return json.dumps({"instances": [text]} if endpoint.speaks_kserve(url) else text).encode()
+
+
+def judge(response: Response) -> Reply:
+    """The answer in a response, or why there is none in it."""
+    if response.status_code != 200:
+        return _failure(response, _words(response))
+    return _reply(response)
 
 
 def _session(url: str, connections: int) -> requests.Session:
@@ -142,18 +174,26 @@ def _session(url: str, connections: int) -> requests.Session:
     return session
 
 
-def _reply(response: requests.Response) -> Reply:
+def _reply(response: Response) -> Reply:
     try:
         content = json.loads(response.content)
     except ValueError:
         return _failure(response, f"not JSON: {_words(response)}")
-    answers = content if isinstance(content, list) else [content]
+    answers = _unpacked(content)
     if score := next(filter(_is_not_finite, answers), None):
         return _failure(response, f"the score is {_score(score)}, no finite number")
     if not answers or not all(_is_answer(each) for each in answers):
         return _failure(response, f'not {{"label", "score"}}: {_words(response)}')
     best = max(answers, key=_score)
     return Answer(best["label"], float(_score(best)))
+
+
+def _unpacked(content: Any) -> list[Any]:
+    """The answers to one text; KServe's protocol has them as the one prediction of one instance."""
+    if isinstance(content, dict) and isinstance(content.get("predictions"), list):
+        predictions = content["predictions"]
+        content = predictions[0] if len(predictions) == 1 else predictions
+    return content if isinstance(content, list) else [content]
 
 
 def _is_answer(value: object) -> bool:
@@ -174,10 +214,10 @@ def _score(answer: object) -> Any:
     return answer.get("score", answer.get("probability")) if isinstance(answer, dict) else None
 
 
-def _failure(response: requests.Response, message: str) -> Failure:
+def _failure(response: Response, message: str) -> Failure:
     return Failure(message, response.status_code, response.headers.get("x-request-id"))
 
 
-def _words(response: requests.Response) -> str:
+def _words(response: Response) -> str:
     """What the server says: TorchServe's `message` where there is one, else the body."""
-    return question.words(response.content) or response.reason or "no words"
+    return question.words(response.content) or responses.get(response.status_code, "no words")

@@ -31,13 +31,19 @@ class Turn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A sample, what was accepted for it, what came now, and what that amounts to."""
+    """A sample, what was accepted for it, what came now, and what that amounts to.
+
+    Attributes:
+        seconds: what the answer took.
+        retries: how often it was sent again, since nothing listened.
+    """
 
     sample: Sample
     golden: Golden | None
     reply: Reply
     seconds: float
     verdict: Verdict
+    retries: int = 0
 
     @property
     def answer(self) -> Answer | None:
@@ -90,7 +96,8 @@ class Comparison:
                 "message": self.reply.message,
                 "request_id": self.reply.request_id,
             }
-        return {**row, "seconds": round(self.seconds, 6)}
+        row["seconds"] = round(self.seconds, 6)
+        return row | ({"retries": self.retries} if self.retries else {})
 
 
 def compare(sample: Sample, golden: Golden | None, timed: Timed, tolerance: float) -> Comparison:
@@ -100,7 +107,7 @@ def compare(sample: Sample, golden: Golden | None, timed: Timed, tolerance: floa
         tolerance: how far a score may lie from its golden, absolute.
     """
     judged = verdict(golden, timed.reply, tolerance)
-    return Comparison(sample, golden, timed.reply, timed.seconds, judged)
+    return Comparison(sample, golden, timed.reply, timed.seconds, judged, timed.retries)
 
 
 def verdict(golden: Golden | None, reply: Reply, tolerance: float) -> Verdict:

@@ -11,7 +11,11 @@ from urllib.parse import quote, urlsplit
 from smoke.fault import Fault, Unanswered
 
 FORM = "http://HOST:PORT/predictions/NAME"
-MODEL_PATH = re.compile(r"(/.*)?/predictions/[^/]+(?P<version>/[^/]+)?")
+KSERVE_FORM = "http://HOST/v1/models/NAME:predict"
+MODEL_PATH = re.compile(
+    r"(/.*)?/(predictions/[^/]+(?P<version>/[^/]+)?|(?P<workflow>wfpredict)/[^/]+)"
+)
+KSERVE_PATH = re.compile(r"(/.*)?/v1/models/[^/]+:predict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,11 @@ def _served_with(app: Path, version: str | None) -> dict[str, Any]:
     return {} if version is None else {"version": version}
 
 
+def speaks_kserve(url: str) -> bool:
+    """Whether a model's URL is one of KServe's protocol: instances in, predictions out."""
+    return KSERVE_PATH.fullmatch(urlsplit(url).path) is not None
+
+
 def _started(app: Path) -> dict[str, Any]:
     path = app / ".run" / "endpoint.json"
     if not path.exists():
@@ -101,11 +110,17 @@ def _model_url(url: str, version: str | None) -> str:
         raise Fault(f"URL {url}: does not begin with http://HOST", f"write {FORM}")
     if parts.query or parts.fragment:
         raise Fault(f"URL {url}: ends in a query", f"write {FORM}")
+    kserve = speaks_kserve(url)
+    if kserve and version is not None:
+        raise Fault(f"URL {url}: KServe's protocol knows no versions", f"drop {version}")
     match = MODEL_PATH.fullmatch(parts.path)
-    if match is None:
-        raise Fault(f"URL {url}: does not say which model to ask", f"write {FORM}")
-    if version is None:
+    if match is None and not kserve:
+        forms = f"write {FORM} or {KSERVE_FORM}"
+        raise Fault(f"URL {url}: does not say which model to ask", forms)
+    if match is None or version is None:
         return url
+    if match["workflow"]:
+        raise Fault(f"URL {url}: a workflow has no versions", f"drop the version {version}")
     if match["version"]:
         raise Fault(f"URL {url}: names a version already", f"drop it, or the version {version}")
     return f"{url}/{quote(version, safe='')}"

@@ -5,6 +5,7 @@ Nothing is asked. The page is one file, APP/.run/smoke/report.html, that needs n
 exit     0 the report is there, whatever it says · 2 there is no run yet, or a file is wrong
 """
 
+import re
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -47,6 +48,8 @@ HEADS: dict[Verdict | Turn, tuple[str, str]] = {
 AT_LENGTH = 20
 LONG, BRIEF, MESSAGE = 400, 80, 300
 RANGES = 25
+# What a model's URL calls it.
+NAMED = re.compile(r".*/(?:predictions|wfpredict|models)/([^/:]+).*")
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,12 @@ def write(app: Path) -> tuple[Figures, Record, Path]:
 def changed(app: Path, kept: Record) -> list[str]:
     """What is not any more as it was when the run began."""
     said = []
-    if record.digest(samples.path(app)) != kept.samples:
+    if results.digest(samples.path(app)) != kept.samples:
         said.append(
             f"{samples.path(app).relative_to(app)} has changed since this run:"
             " texts, truths and tags are told as they stand now"
         )
-    if record.digest(golden.path(app)) != kept.goldens:
+    if results.digest(golden.path(app)) != kept.goldens:
         said.append(
             f"{golden.path(app).relative_to(app)} has changed since this run:"
             " answers are compared with what was accepted then"
@@ -124,7 +127,7 @@ def render(figures: Figures, kept: Record, notes: Sequence[str]) -> str:
         environment()
         .get_template("report.html.jinja")
         .render(
-            name=kept.url.rpartition("/predictions/")[2],
+            name=NAMED.sub(r"\1", kept.url),
             verdict=verdict(figures),
             all_same=figures.tally.all_same,
             parts=report.verdicts(figures.tally),

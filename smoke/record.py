@@ -1,13 +1,12 @@
 """What a run was, `APP/.run/smoke/run.json`: what its results alone do not tell."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from smoke import atomic
+from smoke import atomic, results
 from smoke.fault import Fault
 
 
@@ -22,9 +21,10 @@ class Record:
         seconds: what all of it took.
         threads: how many samples were asked at a time.
         tolerance: how far a score might lie from its golden, absolute.
-        samples: the digest of the samples' file, see `digest`,
+        samples: the digest of the samples' file, see `results.digest`,
         goldens: that of the goldens'; None if there was none,
         results: and that of the results', which names the run that they are of.
+        resumed: how many samples an earlier run had asked, with which this one went on.
         made_with: see `golden.made_with`.
         served_with: what served the answers, as far as it is known.
         ties: by a sample's id, the scores of two labels that lie too close to tell apart.
@@ -39,6 +39,7 @@ class Record:
     samples: str | None
     goldens: str | None
     results: str | None
+    resumed: int = 0
     made_with: dict[str, Any] = field(default_factory=dict)
     served_with: dict[str, Any] = field(default_factory=dict)
     ties: dict[str, list[float]] = field(default_factory=dict)
@@ -68,22 +69,12 @@ def read(app: Path) -> Record:
         raise Fault(f"{path}: no run yet", "ask the samples with `make smoke`") from None
     except (OSError, ValueError, TypeError) as error:
         raise Fault(f"{path}: cannot be read ({error})", "run `make smoke` again") from None
-    results = folder(app) / "results.jsonl"
-    if record.results is None or digest(results) != record.results:
+    if record.results is None or results.digest(results.path(app)) != record.results:
         raise Fault(
-            f"{results}: not of the run that run.json tells of",
+            f"{results.path(app)}: not of the run that run.json tells of",
             "wait for the run that is at work, or run `make smoke` again",
         )
     return record
-
-
-def digest(path: Path) -> str | None:
-    """The SHA-256 of a file; None if there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
 
 
 def without_user(url: str) -> str:

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from smoke.client import Client, Reply
+from smoke.fault import Unanswered
 from smoke.samples import Sample
 
 TICK_SECONDS = 0.25
 # Of so many samples the longest go first: a server that batches what is waiting pads little if
 # those are of a length.
-WINDOW = 1024
+WINDOW = 256
+RETRY_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A reply, and the seconds from sending to having it."""
+    """A reply, the seconds from sending to having it, and how often it was sent again."""
 
     reply: Reply
     seconds: float
+    retries: int = 0
 
 
 def stream(
@@ -31,6 +34,7 @@ def stream(
     threads: int,
     progress: Callable[[int], None] = lambda done: None,
     window: int = WINDOW,
+    patience: float = 0.0,
 ) -> Iterator[tuple[Sample, Timed]]:
     """Ask all samples, and yield each with its reply, in the samples' order.
 
@@ -42,6 +46,7 @@ def stream(
         progress: called with the number of replies so far, after each and now and then; what it
             raises ends the asking.
         window: of how many the longest are asked first.
+        patience: for how many seconds to try again where nothing listens any more.
 
     Raises:
         Unanswered: nothing listens at the client's URL.
@@ -50,7 +55,8 @@ def stream(
     done: SimpleQueue[tuple[int, Timed | Exception]] = SimpleQueue()
     over = threading.Event()
     for _ in range(threads):
-        threading.Thread(target=_work, args=(client, waiting, done, over), daemon=True).start()
+        work = (client, waiting, done, over, patience)
+        threading.Thread(target=_work, args=work, daemon=True).start()
     coming = enumerate(samples)
     asked: dict[int, Sample] = {}
     replies: dict[int, Timed] = {}
@@ -96,13 +102,32 @@ def _work(
     waiting: SimpleQueue[tuple[int, Sample] | None],
     done: SimpleQueue[tuple[int, Timed | Exception]],
     over: threading.Event,
+    patience: float,
 ) -> None:
     while (numbered := waiting.get()) is not None and not over.is_set():
         index, sample = numbered
-        start = time.perf_counter()
         try:
-            reply = client.ask(sample)
+            done.put((index, _ask(client, sample, over, patience)))
         except Exception as error:  # raised again by stream, in its caller's thread
             done.put((index, error))
             return
-        done.put((index, Timed(reply, time.perf_counter() - start)))
+
+
+def _ask(client: Client, sample: Sample, over: threading.Event, patience: float) -> Timed:
+    """Ask one sample; again, while nothing listens any more at a URL that has answered.
+
+    A connection that was refused has carried nothing, so that is no second question. A server that
+    is restarted comes back. Whatever else goes wrong is an answer.
+    """
+    retries, deadline = 0, time.monotonic() + patience
+    while True:
+        start = time.perf_counter()
+        try:
+            reply = client.ask(sample)
+        except Unanswered:
+            if not client.has_answered or time.monotonic() > deadline or over.is_set():
+                raise
+            retries += 1
+            over.wait(RETRY_PAUSE_SECONDS)
+        else:
+            return Timed(reply, time.perf_counter() - start, retries)

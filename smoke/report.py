@@ -56,7 +56,8 @@ def summary(verb: str, tally: Tally, seconds: float, threads: int, colour: bool)
     """
     at_a_time = f", {threads} at a time" if threads > 1 else ""
     asked = f"{tally.size} samples in {seconds:.2f} s{at_a_time} ({latency(tally)})"
-    parts = [*verdicts(tally), asked, *truth(tally)]
+    again = [f"{tally.retried} sent again while nothing listened"] if tally.retried else []
+    parts = [*verdicts(tally), asked, *again, *truth(tally)]
     return paint(f"{verb}: {' · '.join(parts)}", "green" if tally.all_same else "red", colour)
 
 
@@ -76,6 +77,29 @@ def some(ids: Sequence[str], shown: int, count: int | None = None) -> str:
 def latency(tally: Tally) -> str:
     """The median, and what one answer in twenty exceeds."""
     return f"p50 {milliseconds(tally.quantile(0.5))}, p95 {milliseconds(tally.quantile(0.95))}"
+
+
+def failed(
+    what: str, said: str, ids: Sequence[str], colour: bool, count: int | None = None
+) -> list[str]:
+    """The lines on what failed with the same words.
+
+    Args:
+        what: what failed, and how many.
+        ids: those of its samples, or the first of so many.
+    """
+    tag, hue = TAGS[Verdict.FAILED]
+    head = paint(pad(tag, TAG_COLUMNS), hue, colour)
+    shown = some([escape(each) for each in ids], SHOWN_IDS, count)
+    return [
+        f"{head}{what}  {fit(escape(said), MESSAGE_COLUMNS)}",
+        " " * TAG_COLUMNS + paint(shown, "dim", colour),
+    ]
+
+
+def requests(number: int) -> str:
+    """So many requests."""
+    return f"{number} request{'s' * (number != 1)}"
 
 
 def truth(tally: Tally) -> list[str]:
@@ -117,11 +141,7 @@ def _words(comparison: Comparison) -> str | None:
 
 def _failed(words: str, group: Group, colour: bool) -> list[str]:
     """The lines on samples that failed with the same words."""
-    tag, hue = TAGS[Verdict.FAILED]
-    said = fit(escape(words), MESSAGE_COLUMNS)
-    ids = some([escape(each) for each in group.first], SHOWN_IDS, group.count)
-    head = f"{paint(pad(tag, TAG_COLUMNS), hue, colour)}{group.count} samples  {said}"
-    return [head, " " * TAG_COLUMNS + paint(ids, "dim", colour)]
+    return failed(f"{group.count} samples", words, group.first, colour, group.count)
 
 
 def _lines(comparison: Comparison, id_columns: int, width: int, colour: bool) -> list[str]:

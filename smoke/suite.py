@@ -1,5 +1,6 @@
 """All samples of an app, asked and judged: what the command line and pytest share."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,8 @@ class Suite:
         threads: int,
         verb: str,
         wanted: Callable[[], None] = lambda: None,
+        skip: int = 0,
+        patience: float = 0.0,
     ) -> Iterator[Comparison]:
         """Ask every sample once, and compare, in the samples' order.
 
@@ -70,15 +73,19 @@ class Suite:
             tolerance: how far a score may lie from its golden, absolute.
             verb: named in the progress on a terminal.
             wanted: called now and then; raises what is to end the asking.
+            skip: how many have been asked before.
+            patience: for how many seconds to try again where nothing listens any more.
 
         Raises:
             Unanswered: nothing listens at the client's URL.
         """
-        with Progress(verb, self.size) as progress:
+        asked = itertools.islice(self.samples(), skip, None)
+        with Progress(verb, self.size, skip) as progress:
 
             def tell(done: int) -> None:
                 progress(done)
                 wanted()
 
-            for sample, timed in replies.stream(client, self.samples(), threads, tell):
+            replied = replies.stream(client, asked, threads, tell, patience=patience)
+            for sample, timed in replied:
                 yield compare(sample, self.golden(sample.id), timed, tolerance)

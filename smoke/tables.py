@@ -279,11 +279,11 @@ def facts(record: Record) -> Table:
     rows = [
         ("model", record.url),
         ("began", f"{began:%Y-%m-%d %H:%M:%S} UTC"),
-        ("took", f"{record.seconds:.2f} s, {record.threads} at a time"),
+        ("took", f"{record.seconds:.2f} s, {record.threads} at a time{_resumed(record)}"),
         ("tolerance", f"{record.tolerance:g}"),
         ("again", record.command),
-        ("samples' SHA-256", record.samples or "none"),
-        ("goldens' SHA-256", record.goldens or "none"),
+        ("samples' digest", record.samples or "none"),
+        ("goldens' digest", record.goldens or "none"),
     ]
     return Table("run", "The run", "When, where and how", ("what", "value"), rows, numeric=False)
 
@@ -338,6 +338,10 @@ def _fewer_classes(found: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
     for (real, said), count in found.items():
         fewer[real if real in kept else OTHER, said if said in kept else OTHER] += count
     return fewer
+
+
+def _resumed(record: Record) -> str:
+    return f", after {record.resumed:,} of a run that was stopped" if record.resumed else ""
 
 
 def _said(known: Mapping[str, Any], name: str) -> str:

@@ -38,6 +38,7 @@ class Tally:
         shown: the first few samples of each kind that is not the same.
         failures: the samples that failed, by what the server said.
         seconds: what each answer took.
+        retried: how many samples were sent again, since nothing listened for a while.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
@@ -49,6 +50,7 @@ class Tally:
     shown: dict[Verdict | Turn, list[Comparison]] = field(default_factory=dict)
     failures: dict[str, Group] = field(default_factory=dict)
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
+    retried: int = 0
 
     @classmethod
     def of(cls, comparisons: Iterable[Comparison]) -> "Tally":
@@ -62,6 +64,7 @@ class Tally:
         """Count one more."""
         self.verdicts[comparison.verdict] += 1
         self.seconds.append(comparison.seconds)
+        self.retried += comparison.retries > 0
         if comparison.is_true is not None:
             self.known += 1
             self.right += comparison.is_true

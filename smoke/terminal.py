@@ -24,6 +24,16 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def can_redraw(stream: TextIO) -> bool:
+    """Whether what was printed to `stream` can be printed over."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def up(lines: int) -> str:
+    """What goes back to the begin of so many lines, and clears them."""
+    return f"\x1b[{lines}F\x1b[J" if lines else ""
+
+
 def paint(text: str, colour: str, on: bool) -> str:
     """`text` in one of the `CODES`, or as it is where colour is not `on`."""
     return f"\x1b[{CODES[colour]}m{text}\x1b[0m" if on else text
@@ -70,9 +80,10 @@ class Progress:
     Nothing where stderr is not a terminal.
     """
 
-    def __init__(self, verb: str, total: int) -> None:
+    def __init__(self, verb: str, total: int, before: int = 0) -> None:
         self._verb = verb
         self._total = total
+        self._before = before
         self._began = time.monotonic()
         self._due = 0.0 if sys.stderr.isatty() else float("inf")
 
@@ -89,14 +100,16 @@ class Progress:
         if now < self._due:
             return
         self._due = now + 0.1
-        line = f"{self._verb}: {done:,} of {self._total:,}{self._pace(done, now - self._began)}"
+        pace = self._pace(done, now - self._began)
+        line = f"{self._verb}: {self._before + done:,} of {self._total:,}{pace}"
         print(f"{CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
 
     def _pace(self, done: int, seconds: float) -> str:
         if not done or seconds < PACE_SECONDS:
             return ""
         rate = done / seconds
-        return f" · {rate:.0f} a second · {duration((self._total - done) / rate)} left"
+        left = duration((self._total - self._before - done) / rate)
+        return f" · {rate:.0f} a second · {left} left"
 
 
 def duration(seconds: float) -> str:

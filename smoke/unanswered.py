@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from smoke.client import Failure
@@ -24,17 +24,24 @@ class Unanswered:
         url: the model that was asked.
         since: when the first of it was asked, in seconds since the epoch.
         failed: what came in place of an answer, by the samples' ids.
+        times: how often each was asked in vain, where that is more than once.
     """
 
     url: str
     since: float
     failed: dict[str, Failure]
+    times: dict[str, int] = field(default_factory=dict)
 
 
-def leave(url: str, since: float, failed: Mapping[str, Failure]) -> None:
-    """Leave word, if somebody wants it."""
+def leave(
+    url: str,
+    since: float,
+    failed: Mapping[str, Failure],
+    times: Mapping[str, int] | None = None,
+) -> None:
+    """Leave word, if somebody wants it; the arguments are those of `Unanswered`."""
     if name := os.environ.get("UNANSWERED"):
-        word = Unanswered(url, since, dict(failed))
+        word = Unanswered(url, since, dict(failed), dict(times or {}))
         # Where there is no room for it, the command still has its own verdict to tell.
         with contextlib.suppress(OSError):
             Path(name).write_text(json.dumps(asdict(word)), encoding="utf-8")
@@ -47,4 +54,4 @@ def read(path: Path) -> Unanswered | None:
     except ValueError:
         return None
     failed = {sample: Failure(**failure) for sample, failure in word["failed"].items()}
-    return Unanswered(word["url"], word["since"], failed)
+    return Unanswered(word["url"], word["since"], failed, word["times"])

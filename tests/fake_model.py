@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.model.connections += 1
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request = Request(self.path, dict(self.headers), body)
         self.model.requests.append(request)
         response = self.model.think(request)
@@ -104,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    do_GET = do_POST  # noqa: N815 - http.server's own name
 
     def log_message(self, *_: object) -> None:
         pass

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from smoke import golden, jsonl, record, samples
+from smoke import golden, jsonl, record, results, samples
 from smoke.client import Reply
 from smoke.compare import Comparison, compare
 from smoke.golden import Golden
@@ -30,8 +30,8 @@ def leave(app: Path, comparisons: Iterable[Comparison], ties: dict[str, list[flo
         samples.path(app), [{key: value for key, value in each if value} for each in fields]
     )
     golden.write(app, [each.golden for each in found if each.golden], MADE_WITH)
-    results = record.folder(app) / "results.jsonl"
-    jsonl.write(results, [each.row() for each in found])
+    about = {results.ABOUT: {"url": "http://127.0.0.1:8080/predictions/reviews"}}
+    jsonl.write(results.path(app), [about, *(each.row() for each in found)])
     record.write(
         app,
         Record(
@@ -41,9 +41,9 @@ def leave(app: Path, comparisons: Iterable[Comparison], ties: dict[str, list[flo
             seconds=1.5,
             threads=16,
             tolerance=1e-4,
-            samples=record.digest(samples.path(app)),
-            goldens=record.digest(golden.path(app)),
-            results=record.digest(results),
+            samples=results.digest(samples.path(app)),
+            goldens=results.digest(golden.path(app)),
+            results=results.digest(results.path(app)),
             made_with=MADE_WITH,
             served_with=SERVED_WITH,
             ties=ties,

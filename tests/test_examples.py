@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from loop import checkpoint as served
-from loop import settings
+from loop import settings, workflow
 from smoke import golden, samples
 from train import adapter, data, recipe
 from train.merge import merge
@@ -22,6 +22,7 @@ PROMISED = {
     },
 }
 APPS = [ROOT, *(ROOT / "examples" / name for name in PROMISED)]
+WORKFLOW = ROOT / "examples" / "workflow"
 EXAMPLES = pytest.mark.parametrize("app", APPS[1:], ids=lambda app: app.name)
 
 
@@ -41,10 +42,10 @@ def test_one_handler_serves_all_apps(app: Path) -> None:
 
 
 def test_no_two_apps_share_a_name_or_a_port() -> None:
-    found = [settings.read(app) for app in APPS]
-    assert len({each.name for each in found}) == len(APPS)
+    found = [settings.read(app) for app in (*APPS, WORKFLOW)]
+    assert len({each.name for each in found}) == len(found)
     ports = [address.port for each in found for address in each.addresses]
-    assert len(set(ports)) == 3 * len(APPS)
+    assert len(set(ports)) == 3 * len(found)
 
 
 def test_news_has_the_ports_that_its_clients_know() -> None:
@@ -104,3 +105,11 @@ def test_packages_of_torchscript_are_installed_for_it() -> None:
     app = ROOT / "examples" / "torchscript"
     assert settings.read(app).flag("install_py_dep_per_model")
     assert (app / "requirements.txt").is_file()
+
+
+def test_the_workflow_joins_models_of_other_apps_and_has_goldens_for_its_samples() -> None:
+    assert workflow.apps(settings.read(WORKFLOW)) == [ROOT / "examples" / "sentiment", ROOT]
+    assert set(golden.read(WORKFLOW)) == {each.id for each in samples.read(WORKFLOW)}
+    readme = (WORKFLOW / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) < 60
+    assert settings.read(WORKFLOW).inference_url in readme

@@ -55,13 +55,19 @@ class Reply:
 class Worker:
     """A worker of TorchServe with the handler and a checkpoint loaded."""
 
-    def __init__(self, model_dir: Path, settings: str = "", gpu: int | None = None) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        settings: str = "",
+        gpu: int | None = None,
+        envelope: str | None = None,
+    ) -> None:
         (model_dir / "MAR-INF").mkdir(exist_ok=True)
-        manifest = {"model": {"configFile": "model-config.yaml"}}
+        manifest = {"model": {"configFile": "model-config.yaml", "modelVersion": "1f2e"}}
         (model_dir / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
         (model_dir / "model-config.yaml").write_text(settings, encoding="utf-8")
         self.service = TsModelLoader().load(
-            "tiny", str(model_dir), "handler.py", gpu, 8, metrics_cache=Mock()
+            "tiny", str(model_dir), "handler.py", gpu, 8, envelope, metrics_cache=Mock()
         )
         self.service.set_cl_socket(None)
 
@@ -217,7 +223,6 @@ def test_a_text_may_come_in_many_ways(worker: Worker, bert: Path, request_: Requ
     [
         [TEXT, {"text": "good", "text_pair": "bad"}, {"data": "cold"}],
         {"data": [TEXT, {"text": "good", "text_pair": "bad"}, "cold"]},
-        {"instances": [{"data": TEXT}, {"text": "good", "text_pair": "bad"}, {"text": "cold"}]},
     ],
     ids=str,
 )
@@ -226,6 +231,21 @@ def test_a_list_is_answered_with_a_plain_list(worker: Worker, bert: Path, body: 
     texts = [TEXT, {"text": "good", "text_pair": "bad"}, "cold"]
     assert reply.content_type == "application/json"
     assert same(reply.body, [pipeline_says(bert, text)[0] for text in texts])
+
+
+def test_instances_are_answered_with_predictions(worker: Worker, bert: Path) -> None:
+    pair = {"text": "good", "text_pair": "bad"}
+    (reply,) = worker.ask(as_json({"instances": [{"data": TEXT}, pair, "cold"]}))
+    assert reply.body.keys() == {"predictions"}
+    expected = [pipeline_says(bert, text)[0] for text in (TEXT, pair, "cold")]
+    assert same(reply.body["predictions"], expected)
+
+
+def test_torchserves_kserve_envelope_may_stand_in_between(bert: Path, worker: Worker) -> None:
+    """It hands over the one instance of one request, in place of a request's fields."""
+    instance = as_json({"instances": [{"text": TEXT}]})
+    (enveloped,) = Worker(bert, envelope="kserve").ask(instance)
+    assert enveloped.body == worker.ask(instance)[0].body
 
 
 def test_a_list_of_one_is_still_a_list(worker: Worker) -> None:
@@ -242,7 +262,7 @@ def test_top_k_gives_so_many_labels_best_first(worker: Worker, bert: Path, top_k
         as_json({"text": TEXT, **options}),
         query,
         form(data=TEXT, top_k=str(top_k)),
-        as_json({"instances": [TEXT, TEXT], **options}),
+        as_json({"data": [TEXT, TEXT], **options}),
     )
     for answer in (one.body, queried.body, formed.body, *several.body):
         assert same(answer, expected)
@@ -259,6 +279,13 @@ def test_the_company_and_order_of_texts_change_no_answer(worker: Worker) -> None
 def test_an_empty_text_is_a_text(worker: Worker, bert: Path) -> None:
     empty, named = worker.ask(plain(""), as_json({"text": ""}))
     assert same([empty.body, named.body], pipeline_says(bert, "")[:1] * 2)
+
+
+def test_an_empty_text_of_which_a_tokenizer_makes_nothing_fails_alone(tmp_path: Path) -> None:
+    save_gpt2(tmp_path, num_labels=3)
+    refused, answered = Worker(tmp_path).ask(plain(""), plain(TEXT))
+    assert (refused.status, answered.status) == (400, 200)
+    assert "a text is empty" in refused.body["message"]
 
 
 # Where texts are cut
@@ -539,3 +566,52 @@ def test_inputs_stay_out_of_the_log_on_demand(bert: Path, log: Callable[[], list
     worker.ask(*secrets)
     assert log()
     assert not any("secret" in line for line in log())
+
+
+# What it counts
+
+
+def counted(worker: Worker) -> list[tuple[str, float, list[str]]]:
+    """What the handler has told TorchServe's metrics: name, value and labels of each."""
+    calls = worker.service.context.metrics.mock_calls
+    return [
+        (args[0], args[1], [str(each) for each in options.get("dimensions") or args[-2]])
+        for name, args, options in calls
+        if name in ("add_counter", "add_time") and args[0].startswith("handler_")
+    ]
+
+
+def test_a_batch_is_counted_by_its_answers_with_tokens_and_padding(bert: Path) -> None:
+    worker = Worker(bert)
+    worker.ask(plain("good"), as_json([TEXT, "bad food"]), as_json([5]))
+    version = "ModelVersion:1f2e"
+    (requests, refused, tokens, padding, seconds) = counted(worker)
+    assert requests == ("handler_requests_total", 2, [version, "Status:2XX"])
+    assert refused == ("handler_requests_total", 1, [version, "Status:4XX"])
+    # Each text has two special tokens. The short ones share a pass, and one is padded.
+    assert tokens == ("handler_tokens_total", 3 + 7 + 4, [version])
+    assert padding == ("handler_padding_total", 1, [version])
+    assert seconds[0] == "handler_seconds"
+    assert 0 < seconds[1] < 10
+
+
+def test_a_batch_that_fails_is_counted_too(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(bert)
+    monkeypatch.setattr(worker.service._entry_point.__self__, "inference", lambda _: 1 / 0)
+    with pytest.raises(AssertionError):
+        worker.ask(plain("good"), plain("bad"))
+    assert counted(worker)[0] == (
+        "handler_requests_total",
+        2,
+        ["ModelVersion:1f2e", "Status:5XX"],
+    )
+    assert len(counted(worker)) == 4
+
+
+def test_without_metrics_a_batch_is_answered_all_the_same(bert: Path) -> None:
+    worker = Worker(bert)
+    handler = worker.service._entry_point.__self__
+    context = Mock(spec=["get_request_id", "get_request_header", "set_response_content_type"])
+    context.get_request_header.return_value = {}
+    (answer,) = handler.handle([{"body": b"good"}], context)
+    assert answer.keys() == {"label", "score"}

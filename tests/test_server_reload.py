@@ -336,6 +336,22 @@ def test_no_request_is_lost_while_versions_come_and_go(served: TinyApp) -> None:
     assert sent[0] > 100
 
 
+def test_load_tells_that_nothing_was_lost_in_a_reload_and_ctrl_c_ends_it(
+    served: TinyApp,
+) -> None:
+    log = served.settings.run / "load.log"
+    load = served.popen("load", USERS="4", TIME="60s")
+    wait_for(lambda: log.exists() and "All users spawned" in log.read_text(encoding="utf-8"))
+    served.replace('stars"', 'points"')
+    assert served.run("reload")[0] == 0
+    os.killpg(load.pid, signal.SIGINT)
+    out, err = load.communicate(timeout=30)
+    assert (load.returncode, err) == (130, "")
+    (requests,) = re.findall(r"^load: (\d+) requests in .* · all answered\n", out)
+    assert int(requests) > 4
+    assert str(label(served)).endswith("points")
+
+
 def test_a_request_that_takes_long_is_answered_before_its_version_is_retired(
     served: TinyApp,
 ) -> None:

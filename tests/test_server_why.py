@@ -76,3 +76,17 @@ def test_smoke_groups_what_failed_by_its_cause(failing: TinyApp) -> None:
     assert re.search(r"KeyError: 'nope'\n  handler\.py:16 .*\n  samples: (s1, s3|s3, s1)\n", out)
     then = r"  then RuntimeError: cannot count\n    handler.py:21 in answer: .*\n"
     assert re.search(rf"ValueError: .*\n  handler\.py:19 .*\n{then}  samples: s2\n", out)
+
+
+def test_load_counts_what_failed_by_its_cause(failing: TinyApp) -> None:
+    code, out, _ = failing.run("load", USERS="4", TIME="2s")
+    assert code == 1
+    (refused,) = re.findall(r"failed  (\d+) requests?  503 Prediction failed\n", out)
+    keys = re.search(
+        r"KeyError: 'nope'\n  handler\.py:16 .*\n  (\d+) requests?, samples: (?:s1, s3|s3, s1)\n",
+        out,
+    )
+    numbers = re.search(r"ValueError: (?:.*\n)+?  (\d+) requests?, samples: s2\n", out)
+    assert keys
+    assert numbers
+    assert int(keys[1]) + int(numbers[1]) == int(refused)

@@ -16,6 +16,7 @@ from smoke.samples import Sample
 from tests.fake_model import REQUEST_ID, FakeModel, Request, Response
 
 SAMPLE = Sample("a", "größer\n")
+YES = {"label": "yes", "score": 0.8}
 
 
 @pytest.fixture
@@ -45,6 +46,18 @@ def test_a_sample_goes_out_as_json_with_the_token(model: FakeModel) -> None:
 def test_a_pair_goes_out_as_a_pair(model: FakeModel) -> None:
     Client(model.url).ask(Sample("a", "x", text_pair=""))
     assert json.loads(model.requests[0].body) == {"text": "x", "text_pair": ""}
+
+
+@pytest.mark.parametrize("prediction", [YES, [YES], [{"label": "no", "score": 0.2}, YES]], ids=repr)
+def test_at_kserves_url_a_sample_is_an_instance_and_its_answer_a_prediction(
+    model: FakeModel, prediction: Any
+) -> None:
+    model.think = lambda request: Response({"predictions": [prediction]})
+    url = model.url.replace("predictions/reviews", "v1/models/reviews:predict")
+    assert Client(url).ask(Sample("a", "x", text_pair="y")) == Answer("yes", 0.8)
+    request = model.requests[0]
+    assert request.path == "/v1/models/reviews:predict"
+    assert json.loads(request.body) == {"instances": [{"text": "x", "text_pair": "y"}]}
 
 
 def test_a_netrc_does_not_replace_the_token(
@@ -100,6 +113,8 @@ def test_an_error_in_plain_text_keeps_its_text(model: FakeModel) -> None:
         {"label": "x"},
         {"label": "x", "score": "0.5"},
         {"label": "x", "score": True},
+        {"predictions": []},
+        {"predictions": {"label": "x", "score": 1}},
         b'{"label": "x", "score": NaN}',
         b'{"label": "x", "score": 1e999}',
     ],
@@ -181,3 +196,46 @@ def test_no_server_ends_all_of_it() -> None:
     client = Client(f"http://127.0.0.1:{free_port()}/predictions/reviews")
     with pytest.raises(Unanswered):
         replies.collect(client, [SAMPLE] * 100, threads=4)
+
+
+def test_a_stream_of_any_length_keeps_a_window_of_it(model: FakeModel) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Sample]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Sample(str(taken), "x")
+
+    model.think = lambda request: Response({"label": "x", "score": 1})
+    for sample, _ in replies.stream(Client(model.url), endless(), threads=1, window=8):
+        assert taken <= int(sample.id) + 2 * 8
+        if sample.id == "40":
+            break
+
+
+@pytest.fixture
+def restarting(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client of a server that has answered, and then refuses two connections."""
+    client = Client(model.url)
+    client.ask(SAMPLE)
+    ask, refused = client.ask, iter([True, True])
+
+    def sometimes(sample: Sample) -> Answer | Failure:
+        if next(refused, False):
+            raise Unanswered("nothing listens", "start it")
+        return ask(sample)
+
+    monkeypatch.setattr(client, "ask", sometimes)
+    return client
+
+
+def test_what_nobody_has_read_is_sent_again_if_somebody_waits(restarting: Client) -> None:
+    ((_, timed),) = replies.stream(restarting, [SAMPLE], threads=1, patience=5)
+    assert isinstance(timed.reply, Answer)
+    assert timed.retries == 2
+
+
+def test_what_nobody_has_read_is_unanswered_if_nobody_waits(restarting: Client) -> None:
+    with pytest.raises(Unanswered):
+        replies.collect(restarting, [SAMPLE], threads=1)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -49,6 +50,12 @@ def smoke(*words: str) -> int:
         with pytest.raises(SystemExit) as exit_:
             fault.run("smoke", command.main)
     return int(exit_.value.code or 0)
+
+
+def results(app: Path) -> list[dict[str, Any]]:
+    """What the last run has left on each sample."""
+    lines = (app / ".run" / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[1:]]
 
 
 def pytest_smoke() -> subprocess.CompletedProcess[str]:
@@ -205,6 +212,65 @@ def test_ctrl_c_while_accepting_leaves_the_old_goldens(
     assert golden.path(app).read_bytes() == before
 
 
+@pytest.fixture
+def stopped(app: Path, model: FakeModel) -> int:
+    """A run of 300 samples that was stopped on its way. Returns how many had been asked."""
+    lines = [json.dumps({"id": f"s{n}", "text": f"text {n:03}"}) for n in range(300)]
+    samples.path(app).write_text("\n".join(lines), encoding="utf-8")
+    assert smoke("accept") == 0
+    model.requests.clear()
+
+    def stop(request: Request) -> Response:
+        if len(model.requests) == 100:
+            signal.raise_signal(signal.SIGINT)
+        return rate(request)
+
+    model.think = stop
+    assert smoke("--threads", "1") == 130
+    model.think = rate
+    return len(model.requests)
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], stopped: int
+) -> None:
+    assert 100 <= stopped < 300
+    said = capsys.readouterr().err
+    assert "of 300: go on with `make smoke" in said
+    assert "RESUME=1" in said
+    model.requests.clear()
+    assert smoke("--resume") == 0
+    # What was in flight when it stopped is asked again.
+    assert 300 - stopped <= len(model.requests) <= 300 - stopped + 20
+    assert "300 same" in capsys.readouterr().out
+    assert [row["id"] for row in results(app)] == [f"s{n}" for n in range(300)]
+    # It is over now.
+    assert smoke("--resume") == 2
+    assert "no run to go on with" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_run_does_not_go_on_with_other_samples(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.requests.clear()
+    with samples.path(app).open("a", encoding="utf-8") as file:
+        file.write('\n{"id": "one-more", "text": "x"}')
+    assert smoke("--resume") == 2
+    assert "samples changed since" in capsys.readouterr().err
+    # At most the one that was in flight.
+    assert len(model.requests) <= 1
+
+
+@pytest.mark.usefixtures("stopped")
+def test_half_a_line_of_a_run_that_was_killed_is_asked_again(app: Path) -> None:
+    part = app / ".run" / "smoke" / "results.part"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-7])
+    assert smoke("--resume") == 0
+    assert len(results(app)) == 300
+
+
 def test_ctrl_c_ends_at_once_while_the_server_hangs(app: Path, model: FakeModel) -> None:
     arrived, answered = threading.Event(), threading.Event()
 
@@ -271,8 +337,7 @@ def test_the_results_say_it_all_and_junit_where_it_is_wanted(
     smoke("accept")
     model.think = failing
     smoke("--junit", str(tmp_path / "new" / "junit.xml"))
-    lines = (app / ".run" / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = results(app)
     assert [row["verdict"] for row in rows] == ["failed", "same", "same"]
     assert rows[0]["failure"]["message"] == "Prediction failed"
     assert rows[1]["answer"]["label"] == rows[1]["golden"]["label"]
@@ -298,8 +363,7 @@ def test_pytest_smoke_gives_the_verdicts_of_the_command(
     assert len(model.requests) == len(TEXTS)
     expected = smoke()
     assert done.returncode == expected
-    lines = (app / ".run" / "smoke" / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    for row in map(json.loads, lines):
+    for row in results(app):
         outcome = "PASSED" if row["verdict"] == "same" else "FAILED"
         assert f"[{row['id']}] {outcome}" in done.stdout
     assert expected == (0 if think is rate else 1)

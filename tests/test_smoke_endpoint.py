@@ -54,6 +54,11 @@ def test_a_version_in_the_url_and_another_beside_it_is_a_fault(tmp_path: Path) -
         endpoint.find(tmp_path, f"{URL}/1.0", None, "2.0")
 
 
+def test_a_version_at_kserves_url_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="knows no versions"):
+        endpoint.find(tmp_path, "http://host/v1/models/x:predict", None, "2.0")
+
+
 def test_no_server_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(Unanswered, match="make redeploy"):
         endpoint.find(tmp_path, None, None, None)
@@ -69,6 +74,9 @@ def test_no_server_says_how_to_start_one(tmp_path: Path) -> None:
         "http://127.0.0.1:8080/predictions",
         "http://127.0.0.1:8080/predictions/a/b/c",
         "http://127.0.0.1:8080/models/x",
+        "http://127.0.0.1:8080/v1/models/x",
+        "http://127.0.0.1:8080/v1/models/x:explain",
+        "http://127.0.0.1:8080/v2/models/x/infer",
         "http:///predictions/x",
         "http://[::1/predictions/x",
         f"{URL}?top_k=2",
@@ -83,7 +91,15 @@ def test_a_url_that_names_no_model_is_answered_with_the_form_to_write(
 
 
 @pytest.mark.parametrize(
-    "url", [URL, f"{URL}/", f"{URL}/1.0", "https://host/behind/a/proxy/predictions/x"]
+    "url",
+    [
+        URL,
+        f"{URL}/",
+        f"{URL}/1.0",
+        "https://host/behind/a/proxy/predictions/x",
+        "http://host/v1/models/x:predict",
+        "https://host/behind/a/proxy/v1/models/x:predict",
+    ],
 )
 def test_a_url_that_names_a_model_is_taken(tmp_path: Path, url: str) -> None:
     assert endpoint.find(tmp_path, url, None, None).url == url.rstrip("/")

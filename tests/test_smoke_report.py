@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from loop import compare as loop_compare
-from smoke import fault, golden, histogram, jsonl, page, record, samples, statistics, tables
+from smoke import (
+    fault,
+    golden,
+    histogram,
+    jsonl,
+    page,
+    record,
+    results,
+    samples,
+    statistics,
+    tables,
+)
 from smoke.client import Answer, Failure
 from smoke.compare import Comparison
 from smoke.figures import Figures
@@ -316,6 +327,6 @@ def test_a_run_leaves_word_of_itself(tmp_path: Path) -> None:
     assert left.url == model.url
     assert left.command == f"make smoke APP={tmp_path} URL={model.url} TOLERANCE=0.01"
     assert (left.threads, left.tolerance) == (16, 0.01)
-    assert left.samples == record.digest(samples.path(tmp_path))
-    assert left.goldens == record.digest(golden.path(tmp_path))
+    assert left.samples == results.digest(samples.path(tmp_path))
+    assert left.goldens == results.digest(golden.path(tmp_path))
     assert page.write(tmp_path)[0].tally.all_same

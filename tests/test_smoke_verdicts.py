@@ -132,6 +132,12 @@ def test_the_summary_counts_verdicts_times_and_the_truth() -> None:
     )
 
 
+def test_what_was_sent_again_is_counted() -> None:
+    again = compare(Sample("a", ""), GOLDEN, Timed(Answer("good", 0.5), 0.012, retries=3), 1e-4)
+    said = report.summary("smoke", Tally.of([again]), 0.414, threads=1, colour=False)
+    assert "1 sent again while nothing listened" in said
+
+
 def test_only_so_many_of_a_kind_are_shown_and_the_others_counted() -> None:
     changed = (comparison(Answer("bad", 1), sample=Sample(f"s{n}", "")) for n in range(150))
     shown = report.differences(Tally.of(changed), width=80, colour=False)

@@ -88,11 +88,12 @@ class TinyApp:
     def write_config(self, *lines: str) -> None:
         """Write the config with the app's own ports, and with more lines, which win."""
         urls = [f"http://127.0.0.1:{port}" for port in self.ports]
-        own = dict(zip(settings.ADDRESSES, urls, strict=True))
+        own = {"load_models": "tiny=tiny.mar"}
+        own |= zip(settings.ADDRESSES, urls, strict=True)
         own |= {key: str(port) for key, port in zip(settings.GRPC, self.grpc_ports, strict=False)}
         more = {line.partition("=")[0] for line in lines}
         kept = [f"{key}={value}" for key, value in own.items() if key not in more]
-        self.write("config.properties", "\n".join(["load_models=tiny=tiny.mar", *kept, *lines]))
+        self.write("config.properties", "\n".join([*kept, *lines]))
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")

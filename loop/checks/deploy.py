@@ -32,6 +32,9 @@ def refuse_bad(
     Raises:
         Fault: something is sure not to work. It names all there is of that, one a line.
     """
+    if app.is_workflow:
+        # Its own files were looked at when they were read (see `loop.workflow`).
+        parts = (Part.SETTINGS,)
     tree, kept = Tree(app), memory.read(app.run)
     before = copy.deepcopy(kept)
     failures: list[Finding] = []

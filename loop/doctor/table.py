@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from loop.checks.finding import Check, Finding
-from loop.checks.table import ROWS
+from loop.checks.table import ROWS, Part
 from loop.checks.tree import Tree
 from loop.doctor import access, leftovers, machine, model
 from loop.doctor.subject import Subject
@@ -36,7 +36,10 @@ def checks(subject: Subject, settings: bool) -> Iterator[tuple[str, Check]]:
     """Each check by its name; without those about the `settings`, if there are none."""
     tree = Tree(subject.app)
     # What keeps a deploy from working, as the deploy commands look at it themselves.
-    found = {row.name: partial(row.look, tree) for row in ROWS if row.name not in CHECKS}
+    rows = [row for row in ROWS if row.name not in CHECKS]
+    if subject.app.is_workflow:
+        rows = [row for row in rows if row.part is Part.SETTINGS]
+    found = {row.name: partial(row.look, tree) for row in rows}
     ours = {name: partial(check, subject) for name, check in CHECKS.items()}
     for name, check in {**found, **ours}.items():
         if settings or name not in ABOUT_SETTINGS:

@@ -16,7 +16,7 @@ from tests.bench import batching, checkpoints, load, many, turn
 from tests.bench.apps import BENCH, ROOT
 
 FIGURES = ROOT / ".run" / "bench.json"
-SECTIONS = ("turn", "smoke", "load", "batching")
+SECTIONS = ("turn", "smoke", "scale", "load", "batching")
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 def _arguments() -> Namespace:
     parser = ArgumentParser("bench", description=bench.__doc__, allow_abbrev=False)
     parser.add_argument(
-        "sections", nargs="*", metavar="turn|smoke|load|batching", help="default: all"
+        "sections", nargs="*", metavar="turn|smoke|scale|load|batching", help="default: all"
     )
     parser.add_argument("--models", default=",".join(checkpoints.NAMES), metavar="NAME,…")
     parser.add_argument("--edits", type=int, default=turn.EDITS, metavar="N")
@@ -64,7 +64,12 @@ def _measure(section: str, given: Namespace) -> tuple[Any, str, bool]:
         results = [turn.measure(name, given.edits) for name in given.models.split(",")]
         return results, turn.report(results), True
     if section == "smoke":
-        figures = many.measure(checkpoints.DEFAULT, given.rounds)
+        texts = many.training_texts()[: many.TEXTS]
+        figures = many.measure(checkpoints.DEFAULT, texts, given.rounds)
+        return figures, many.report(figures), True
+    if section == "scale":
+        texts = many.short_texts(many.MANY)
+        figures = many.measure(checkpoints.make("tiny"), texts, rounds=1)
         return figures, many.report(figures), True
     if section == "batching":
         rates = batching.measure(checkpoints.DEFAULT, given.rounds)

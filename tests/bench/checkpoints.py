@@ -1,7 +1,7 @@
-"""The models that are measured: the default one, and two of BERT's sizes with random weights.
+"""The models that are measured: the default one, and a tiny one and two of BERT's sizes.
 
-`python -m tests.bench.checkpoints NAME FOLDER` makes one of the latter, in a process of its own:
-the one that measures stays small.
+`python -m tests.bench.checkpoints NAME FOLDER` makes one with random weights, in a process of its
+own: the one that measures stays small.
 """
 
 import os
@@ -25,6 +25,12 @@ SIZES = {
         "num_attention_heads": 16,
         "intermediate_size": 4096,
     },
+}
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
 }
 NAMES = ("default", *SIZES)
 
@@ -51,7 +57,7 @@ def main(name: str, folder: Path) -> None:
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
     config = BertConfig.from_pretrained(DEFAULT)
-    config.update(BertConfig().to_diff_dict() | SIZES[name])
+    config.update(BertConfig().to_diff_dict() | (TINY if name == "tiny" else SIZES[name]))
     BertForSequenceClassification(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(DEFAULT).save_pretrained(folder)
 

@@ -1,0 +1,118 @@
+"""What a workflow is made of, and what is refused before any server is asked; no server."""
+
+from pathlib import Path
+
+import pytest
+
+from loop import package, settings, workflow
+from loop.settings import Settings
+from smoke import endpoint
+from smoke.fault import Fault
+
+SPEC = """\
+models:
+  min-workers: 1
+  stars:
+    url: stars.mar
+dag:
+  text: [stars, answer]
+  stars: [answer]
+"""
+HANDLER = """\
+def text(data, context):
+    return data
+
+
+def answer(data, context):
+    return data
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Settings:
+    """A workflow over the model of another app, which is linked and not copied."""
+    model, joined = tmp_path / "model", tmp_path / "joined"
+    for folder in (model / "torch_model", model / "model_store", joined / "model_store"):
+        folder.mkdir(parents=True)
+    write(model, "config.properties", "load_models=stars=stars.mar\n")
+    write(model, "handler.py", "def handle(data, context):\n    return data\n")
+    write(model, "torch_model/model.safetensors", "weights")
+    (joined / "model_store" / "stars.mar").symlink_to("../../model/model_store/stars.mar")
+    write(joined, "config.properties", "load_models=w=w.war\n")
+    write(joined, "workflow_spec.yaml", SPEC)
+    write(joined, "workflow_handler.py", HANDLER)
+    return settings.read(joined)
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def edit(app: Settings, name: str, old: str, new: str) -> None:
+    text = (app.app / name).read_text(encoding="utf-8")
+    assert old in text
+    write(app.app, name, text.replace(old, new))
+
+
+def test_a_war_in_load_models_makes_an_app_a_workflow(app: Settings) -> None:
+    assert app.is_workflow
+    assert app.inference_url.endswith("/wfpredict/w")
+    assert app.archive == app.app / "model_store" / "w.war"
+    assert workflow.apps(app) == [app.app.parent / "model"]
+
+
+def test_an_edit_of_function_spec_or_model_is_another_version(app: Settings) -> None:
+    versions = [package.contents(app).version]
+    for file, old, new in (
+        ("workflow_handler.py", "return data", "return  data"),
+        ("workflow_spec.yaml", "min-workers: 1", "min-workers: 2"),
+        ("../model/handler.py", "return data", "return  data"),
+    ):
+        edit(app, file, old, new)
+        versions.append(package.contents(app).version)
+    assert len(set(versions)) == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "where", "what"),
+    [
+        ("spec.yaml", "  stars: [answer]", "  stars: [answer", "spec.yaml:7", "not YAML"),
+        ("spec.yaml", "dag:", "dags:", "spec.yaml", "no mapping `dag:`"),
+        ("spec.yaml", "min-workers", "min-wokers", "spec.yaml:2", "write `min-wokers:`"),
+        ("spec.yaml", "url: stars.mar", "url: a/b.mar", "spec.yaml:3", "write `url: FILE.mar`"),
+        ("spec.yaml", "url: stars.mar", "url: moon.mar", "spec.yaml:3", "ln -s"),
+        ("spec.yaml", "[stars, answer]", "stars", "spec.yaml:6", "write `text: [NODE, …]`"),
+        ("spec.yaml", "stars: [answer]", "stars: [text]", "spec.yaml:", "text → stars → text"),
+        ("spec.yaml", "[stars, answer]", "[answer]", "spec.yaml:7", "text and stars would be"),
+        ("spec.yaml", "stars, answer]", "stars, answers]", "spec.yaml:6", "def answers(data, cont"),
+        ("handler.py", "def answer(", "def answers(", "spec.yaml:6", "def answer(data, context)"),
+        ("handler.py", "def answer(data, ", "def answer(", "handler.py:5", "take 2 arguments"),
+        ("handler.py", "def text(", "def text((", "handler.py:1", "mend that line"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_line_and_the_cure(
+    app: Settings, file: str, old: str, new: str, where: str, what: str
+) -> None:
+    edit(app, f"workflow_{file}", old, new)
+    with pytest.raises(Fault) as refused:
+        package.contents(app)
+    assert f"workflow_{where}" in str(refused.value)
+    assert what in str(refused.value)
+
+
+def test_a_link_to_what_no_app_builds_is_refused(app: Settings) -> None:
+    edit(app, "../model/config.properties", "stars.mar", "other.mar")
+    with pytest.raises(Fault, match=r"spec\.yaml:3: .* which no app builds"):
+        package.contents(app)
+
+
+def test_what_only_a_model_has_is_refused_by_name(app: Settings) -> None:
+    with pytest.raises(Fault, match=r"config\.properties:1: w is a workflow.*make workflow"):
+        settings.read_model(app.app)
+
+
+def test_a_workflow_has_a_url_and_no_version(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:8080/wfpredict/w"
+    assert endpoint.find(tmp_path, url, None, None).url == url
+    with pytest.raises(Fault, match="a workflow has no versions"):
+        endpoint.find(tmp_path, url, None, "1")
