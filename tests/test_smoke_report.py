@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from smoke.samples import Sample
 from smoke.statistics import Share
 from smoke.tally import Tally
 from tests import past_run
+from tests.fake_model import FakeModel
 from tests.past_run import judged
 
 ROOT = Path(__file__).parent.parent
@@ -309,24 +311,44 @@ def test_compare_says_whether_the_flips_are_more_than_chance(
         assert capsys.readouterr().out.splitlines()[-1] == last
 
 
-def test_a_run_leaves_word_of_itself(tmp_path: Path) -> None:
-    from tests.fake_model import FakeModel
+def smoke(app: Path, model: FakeModel, *words: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "smoke", *words, "--tolerance", "0.01"],
+        cwd=ROOT,
+        env={**os.environ, "APP": str(app), "URL": model.url},
+        capture_output=True,
+        check=True,
+    )
 
-    jsonl.write(samples.path(tmp_path), [{"id": "a", "text": "x"}])
+
+def test_a_run_leaves_word_of_itself_also_if_it_goes_on_with_another(tmp_path: Path) -> None:
+    jsonl.write(samples.path(tmp_path), [{"id": each, "text": each} for each in "abc"])
     with FakeModel() as model:
-        environment = {**os.environ, "APP": str(tmp_path), "URL": model.url}
-        for verb in ("accept", "run"):
-            subprocess.run(
-                [sys.executable, "-m", "smoke", verb, "--tolerance", "0.01"],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                check=True,
-            )
-    left = record.read(tmp_path)
-    assert left.url == model.url
-    assert left.command == f"make smoke APP={tmp_path} URL={model.url} TOLERANCE=0.01"
-    assert (left.threads, left.tolerance) == (16, 0.01)
-    assert left.samples == results.digest(samples.path(tmp_path))
-    assert left.goldens == results.digest(golden.path(tmp_path))
-    assert page.write(tmp_path)[0].tally.all_same
+        smoke(tmp_path, model, "accept")
+        smoke(tmp_path, model, "run")
+        left = record.read(tmp_path)
+        assert left.url == model.url
+        assert left.command == f"make smoke APP={tmp_path} URL={model.url} TOLERANCE=0.01"
+        assert (left.threads, left.tolerance, left.resumed) == (16, 0.01, 0)
+        assert left.samples == results.digest(samples.path(tmp_path))
+        assert left.goldens == results.digest(golden.path(tmp_path))
+        assert page.write(tmp_path)[0].tally.all_same
+
+        begun = results.path(tmp_path).read_bytes().splitlines(keepends=True)[:2]
+        results.part(tmp_path).write_bytes(b"".join(begun))
+        smoke(tmp_path, model, "run", "--resume")
+    assert page.write(tmp_path)[0].tally.size == 3
+    assert "at a time, after 1 of a run that was stopped" in html(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/predictions/reviews",
+        "http://h/predictions/reviews/3f9a2c1",
+        "http://h/v1/models/reviews:predict",
+    ],
+)
+def test_the_page_names_the_model_whatever_its_url(url: str) -> None:
+    rendered = page.render(Figures.of(flips(1, 0, 0)), replace(a_record(), url=url), [])
+    assert "<title>reviews: All 1 answers are as accepted</title>" in rendered
