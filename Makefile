@@ -23,7 +23,7 @@ VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make 
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
-.PHONY: redeploy reload workflow watch smoke review accept load predict try compare rollback
+.PHONY: redeploy reload workflow watch smoke report review accept load predict try compare rollback
 redeploy: setup model ## Build the archive, restart TorchServe on it, wait until it answers
 	@bin/redeploy.sh
 
@@ -38,6 +38,9 @@ watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 
 smoke: setup ## Ask the samples, compare with the goldens (BUDGET=N, RESUME=1: go on)
 	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume)
+
+report: setup ## Tell what the last smoke run amounts to: tables, and a page of HTML
+	@bin/report.sh
 
 review: setup ## Go through what the last run would change, one by one
 	@bin/review.sh

@@ -18,9 +18,9 @@ from loop.management import Management
 from loop.settings import Settings
 from loop.signals import exit_on_signals
 from loop.versions import Versions
-from smoke import arguments, endpoint, report, samples, terminal
+from smoke import arguments, endpoint, report, samples, statistics, terminal
 from smoke.client import Answer, Client
-from smoke.compare import compare
+from smoke.compare import Turn, compare
 from smoke.fault import Fault, Unanswered, run
 from smoke.golden import DIGITS, Golden
 from smoke.replies import Timed
@@ -136,6 +136,8 @@ def show(before: Side, after: Side, old: Tally, new: Tally) -> None:
     print(f"compare: {before} → {after}: {' · '.join(report.verdicts(new))}")
     for side, tally in ((before, old), (after, new)):
         print(" · ".join([f"{side.version}  {report.latency(tally)}", *report.truth(tally)]))
+    if new.turns:
+        print(statistics.mcnemar_words(new.turns[Turn.REGRESSION], new.turns[Turn.FIX]))
 
 
 if __name__ == "__main__":

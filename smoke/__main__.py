@@ -14,8 +14,10 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from smoke import (
     arguments,
@@ -24,6 +26,7 @@ from smoke import (
     junit,
     lock,
     proposal,
+    record,
     report,
     results,
     samples,
@@ -36,6 +39,7 @@ from smoke.compare import Turn, Verdict
 from smoke.endpoint import Endpoint
 from smoke.fault import Fault
 from smoke.golden import Golden
+from smoke.record import Record
 from smoke.suite import Suite
 from smoke.tally import Tally
 
@@ -46,14 +50,13 @@ NO_TIES: Mapping[str, ties.Tie] = MappingProxyType({})
 
 
 def run(given: Namespace) -> int:
-    """Ask and compare: the report to stdout, results.jsonl and junit.xml to the app's run folder.
+    """Ask and compare; leave the results, what the run was, and JUnit XML in the run folder.
 
     Returns:
         0 if every sample's answer is the same as its golden, or no more differs than the budget
         lets pass; else 1.
     """
     loaded, client, found = _prepare(given)
-    folder = given.app / ".run" / "smoke"
     tally, cases, proposed = Tally(), junit.Document(), proposal.Proposal()
     began, start = time.time(), time.perf_counter()
     about = results.about(given.app, client.url, given.tolerance)
@@ -79,8 +82,13 @@ def run(given: Namespace) -> int:
         except (KeyboardInterrupt, fault.Unanswered):
             _say_how_to_go_on(tally.size, loaded.size, given)
             raise
+        file.flush()
+        whole = results.digest(results.part(given.app))
     seconds = time.perf_counter() - start
-    cases.write(given.junit or folder / "junit.xml", tally, client.url, seconds)
+    left = _record(given, loaded, found, about)
+    ended = replace(left, began=began, seconds=seconds, results=whole, resumed=count)
+    record.write(given.app, ended)
+    cases.write(given.junit or record.folder(given.app) / "junit.xml", tally, client.url, seconds)
 
     is_proposed = _propose(given.app, proposed, found)
 
@@ -90,7 +98,11 @@ def run(given: Namespace) -> int:
         unanswered.leave(client.url, began, failed)
 
     colour = terminal.has_colour(sys.stdout)
-    _print_differences(tally, _ties(given, client, tally))
+    near = _ties(client, tally, given.threads)
+    if near:
+        scores = {id_: [tie.score, tie.other] for id_, tie in near.items()}
+        record.write(given.app, replace(ended, ties=scores))
+    _print_differences(tally, near)
     differing = golden.differing(loaded.made_with, found.made_with)
     # Another version, in which nothing has changed, needs no word.
     if differing and not (tally.all_same and set(differing) == {"version"}):
@@ -225,15 +237,32 @@ def _propose(app: Path, proposed: proposal.Proposal, found: Endpoint) -> bool:
     return bool(proposed.size)
 
 
-def _ties(given: Namespace, client: Client, tally: Tally) -> dict[str, ties.Tie]:
+def _ties(client: Client, tally: Tally, threads: int) -> dict[str, ties.Tie]:
     """The changed labels that were a near thing, of those that are shown."""
     kinds = (Turn.REGRESSION, Verdict.CHANGED, Turn.FIX)
     changed = [each for kind in kinds for each in tally.shown.get(kind, [])]
     # Where something failed, no question of ours is to be the last failure.
     asked = [] if tally.verdicts[Verdict.FAILED] else changed
-    found = ties.find(client, asked, given.threads)
-    ties.write(given.app, found)
-    return found
+    return ties.find(client, asked, threads)
+
+
+def _record(given: Namespace, loaded: Suite, found: Endpoint, about: Mapping[str, Any]) -> Record:
+    """What a run is, but for when it was and what came of it."""
+    # Reports are passed on.
+    shareable = Namespace(**{**vars(given), "url": given.url and record.without_user(given.url)})
+    return Record(
+        url=record.without_user(found.url),
+        command=_make("smoke", shareable),
+        began=0.0,
+        seconds=0.0,
+        threads=given.threads,
+        tolerance=given.tolerance,
+        samples=about.get("samples"),
+        goldens=about.get("goldens"),
+        results=None,
+        made_with=loaded.made_with,
+        served_with=found.made_with,
+    )
 
 
 def _print_differences(tally: Tally, marked: Mapping[str, ties.Tie] = NO_TIES) -> None:
@@ -277,6 +306,8 @@ def _make(target: str, given: Namespace) -> str:
     if target in ("accept", "smoke"):
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
+    if target == "smoke" and given.tolerance != float(arguments.TOLERANCE):
+        words.append(f"TOLERANCE={given.tolerance:g}")
     return shlex.join(words)
 
 

@@ -22,13 +22,7 @@ def parser(prog: str, description: str, asks: bool = True) -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument(
-        "--app",
-        type=Path,
-        default=variable("APP", "."),
-        metavar="DIR",
-        help="the app's folder (APP; default: the current one)",
-    )
+    add_app(made)
     if not asks:
         return made
     made.add_argument(
@@ -44,6 +38,17 @@ def parser(prog: str, description: str, asks: bool = True) -> ArgumentParser:
     )
     made.add_argument("--version", help="ask this version of the model, not its default")
     return made
+
+
+def add_app(made: ArgumentParser) -> None:
+    """Add which app it is about."""
+    made.add_argument(
+        "--app",
+        type=Path,
+        default=variable("APP", "."),
+        metavar="DIR",
+        help="the app's folder (APP; default: the current one)",
+    )
 
 
 def variable(name: str, default: str | None = None) -> str | None:

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,10 +18,23 @@ from smoke.client import Answer, Failure
 from smoke.compare import Comparison, Verdict
 from smoke.fault import Fault
 from smoke.golden import Golden
+from smoke.index import Index
 from smoke.samples import Sample
 
 ABOUT = "run"
 AGAIN = "begin anew, without RESUME"
+GONE = "(no longer among the samples)"
+
+VERDICT = jsonl.Kind("a verdict", lambda value: value in list(Verdict))
+OBJECT = jsonl.Kind("an object", lambda value: isinstance(value, dict))
+SAID = jsonl.Kind(
+    'a {"label", "score"}',
+    lambda value: (
+        isinstance(value, dict)
+        and jsonl.TEXT.fits(value.get("label"))
+        and jsonl.NUMBER.fits(value.get("score"))
+    ),
+)
 
 
 def path(app: Path) -> Path:
@@ -36,13 +50,17 @@ def part(app: Path) -> Path:
 def about(app: Path, url: str, tolerance: float) -> dict[str, Any]:
     """What must be the same for a run to go on where it was."""
     files = {"samples": samples.path(app), "goldens": golden.path(app)}
-    digests = {name: _digest(file) for name, file in files.items() if file.exists()}
+    digests = {name: found for name, file in files.items() if (found := digest(file))}
     return {"url": url, "tolerance": tolerance, **digests}
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+def digest(file: Path) -> str | None:
+    """What tells a file's content from another: 16 digits of its SHA-256; None if there is none."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+    except FileNotFoundError:
+        return None
 
 
 @contextlib.contextmanager
@@ -90,6 +108,28 @@ def before(app: Path, asked: Iterator[Sample], count: int) -> Iterator[Compariso
             yield _comparison(json.loads(row), next(asked))
 
 
+def stream(app: Path) -> Iterator[Comparison]:
+    """All results of the last run that came to its end, in the order of asking.
+
+    The text, truth and tags are what the samples' file says now, which may not be what was asked.
+
+    Raises:
+        Fault: one of the files cannot be read; the line is named.
+    """
+    kept = Index()
+    for sample in samples.stream(app):
+        kept.add(sample.id, json.dumps(asdict(sample)))
+    rows = jsonl.read(
+        path(app),
+        required={"id": jsonl.ID, "verdict": VERDICT, "seconds": jsonl.NUMBER},
+        optional={"golden": SAID, "answer": SAID, "failure": OBJECT, "retries": jsonl.NUMBER},
+        cure="run `make smoke` again",
+        head=ABOUT,
+    )
+    for row in rows:
+        yield _comparison(row, _sample(row["id"], kept.get(row["id"])))
+
+
 def _whole_lines(file: Path, run: Mapping[str, Any]) -> tuple[int, int]:
     """Where the last whole line of a run that was stopped ends, and how many samples it has."""
     if (then := jsonl.read_head(file, ABOUT)) is None:
@@ -103,6 +143,13 @@ def _whole_lines(file: Path, run: Mapping[str, Any]) -> tuple[int, int]:
                 end += len(each)
                 count += 1
     return end, count - 1
+
+
+def _sample(name: str, kept: str | None) -> Sample:
+    if kept is None:
+        return Sample(name, GONE)
+    fields = json.loads(kept)
+    return Sample(**{**fields, "tags": tuple(fields["tags"])})
 
 
 def _comparison(row: dict[str, Any], sample: Sample) -> Comparison:

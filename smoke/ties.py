@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smoke import jsonl, replies
+from smoke import record, replies
 from smoke.client import Answer, Client, Failure, Reply, best
 from smoke.compare import Comparison
 from smoke.fault import Fault, Unanswered
@@ -73,25 +73,8 @@ def find(client: Client, changed: Sequence[Comparison], threads: int) -> dict[st
     return ties
 
 
-def path(app: Path) -> Path:
-    """Where a run leaves its ties."""
-    return app / ".run" / "smoke" / "ties.jsonl"
-
-
-def write(app: Path, ties: dict[str, Tie]) -> None:
-    """Leave the ties of a run, in place of the last one's.
-
-    Raises:
-        Fault: they cannot be written.
-    """
-    rows = ({"id": id_, "score": tie.score, "other": tie.other} for id_, tie in ties.items())
-    jsonl.write(path(app), rows)
-
-
 def read(app: Path) -> dict[str, Tie]:
     """The ties of the last run, as far as they are known."""
-    fields = {"id": jsonl.ID, "score": jsonl.NUMBER, "other": jsonl.NUMBER}
     with contextlib.suppress(Fault):
-        rows = jsonl.read(path(app), required=fields, optional={}, cure="")
-        return {row["id"]: Tie(row["score"], row["other"]) for row in rows}
+        return {id_: Tie(*scores) for id_, scores in record.read(app).ties.items()}
     return {}

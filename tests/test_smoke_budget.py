@@ -11,7 +11,7 @@ import pytest
 from loop import gate
 from loop.gate import Gate
 from loop.settings import Settings
-from smoke import fault, golden, jsonl, samples
+from smoke import fault, golden, jsonl, record, samples
 from smoke.client import Answer, Failure, Reply
 from smoke.compare import compare
 from smoke.fault import Refused
@@ -170,6 +170,7 @@ def test_a_changed_label_that_was_a_near_thing_is_marked(
     out = capsys.readouterr().out
     assert "worse   worse  then 0.5000 → now 0.4120 · truth then · tie: 0.412 to 0.409\n" in out
     assert out.count("tie:") == 3
+    assert record.read(app).ties["worse"] == [0.412, 0.409]
     asked = [json.loads(each.body) for each in model.requests if b"top_k" in each.body]
     assert sorted(each["text"] for each in asked) == ["fixed", "unknown", "worse"]
     assert all(each["top_k"] == 2 for each in asked)

@@ -9,13 +9,13 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from smoke import fault, golden, jsonl, lock, predict, proposal, review, samples, ties
+from smoke import fault, golden, jsonl, lock, predict, proposal, record, review, samples
 from smoke.golden import Golden
-from smoke.ties import Tie
 from tests.fake_model import FakeModel, Request, Response
 from tests.test_smoke_command import smoke
 
@@ -279,7 +279,7 @@ def saving(*words: str) -> int:
 
 
 def test_a_review_shows_the_worst_first_with_all_that_it_takes_to_judge(changed: Path) -> None:
-    ties.write(changed, {"worse": Tie(0.412, 0.409)})
+    record.write(changed, replace(record.read(changed), ties={"worse": [0.412, 0.409]}))
     with Terminal() as terminal:
         terminal.press("sssss")
         assert terminal.end() == 0
