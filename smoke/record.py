@@ -10,7 +10,7 @@ from smoke import atomic, results
 from smoke.fault import Fault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """How the last run asked and judged, and of which files.
 

@@ -57,7 +57,17 @@ def table(figures: Figures, name: str) -> tables.Table:
 
 
 def a_record() -> record.Record:
-    return record.Record("http://h/predictions/x", "make smoke", 0, 1, 1, 1e-4, None, None, None)
+    return record.Record(
+        url="http://h/predictions/x",
+        command="make smoke",
+        began=0,
+        seconds=1,
+        threads=1,
+        tolerance=1e-4,
+        samples=None,
+        goldens=None,
+        results=None,
+    )
 
 
 def report(app: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
