@@ -20,6 +20,9 @@ VERSION_OPTION = $(if $(findstring command,$(origin VERSION)),--version "$(VERSI
 
 VERSION_GIVEN = $(if $(VERSION_OPTION),"$(VERSION)",$(error which version? make $@ VERSION=…, and make models lists them))
 
+# An empty list, of a script whose variable is empty, say, is not all of them.
+ACCEPT_NAMED = $(if $(findstring command,$(origin ACCEPT)),$(if $(strip $(value ACCEPT)),,$(error ACCEPT= names no sample: leave it out for all)))
+
 TEXT_GIVEN = $(if $(value TEXT),"$$TEXT",$(error which text? make $@ TEXT="…"))
 
 ##@ The loop
@@ -46,7 +49,7 @@ review: setup ## Go through what the last run would change, one by one
 	@bin/review.sh
 
 accept: setup ## Make the answers the new goldens (ACCEPT="ID ID": of these alone)
-	@bin/smoke.sh accept $(VERSION_OPTION)
+	@bin/smoke.sh accept $(VERSION_OPTION) $(ACCEPT_NAMED)
 
 load: ## Ask the samples by many users at a time (USERS=16, TIME=30s): how fast, what is lost
 	@bin/setup.sh load
