@@ -34,8 +34,10 @@ POD = {
     "enable_model_api": "false",
     "enable_envvars_config": "false",
 }
+# TLS ends in front of the gate: its key stays here, and so does the key's password.
+TLS = ("enable_grpc_ssl", "keystore_pass", "keystore_type")
 # They name files and folders of this machine, or are given on the command line there.
-LEFT = (*settings.PATHS, "allowed_urls", "model_store")
+LEFT = (*settings.PATHS, *TLS, "allowed_urls", "model_store")
 MOUNTED = "/mnt/models"
 
 
@@ -62,8 +64,8 @@ def write(app: Settings, folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     launch.write_properties(folder / "config" / "config.properties", properties(app))
     if "metrics_config" in app.properties:
-        _put(_metrics(app), folder / "config" / _metrics(app).name)
-    _put(app.archive, folder / "model-store" / app.archive.name)
+        _copy(_metrics(app), folder / "config" / _metrics(app).name)
+    _link(app.archive, folder / "model-store" / app.archive.name)
     first = next(samples.stream(app.app))
     url = f"{POD['inference_address']}/predictions/{app.name}"
     asked = {"id": first.id, "text": first.text}
@@ -73,13 +75,17 @@ def write(app: Settings, folder: Path) -> None:
     jsonl.write(folder / ".run" / "endpoint.json", [{"url": url, "key_file": None}])
 
 
-def _put(source: Path, target: Path) -> None:
-    """Link a file, or copy it where it cannot be linked: both are only ever replaced as a whole."""
+def _link(archive: Path, target: Path) -> None:
+    """Link the archive, which is only ever replaced as a whole; copy it where that cannot be."""
     try:
-        try:
-            target.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, target)
+        target.hardlink_to(archive.resolve())
+    except OSError:
+        _copy(archive, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
     except OSError as error:
         raise Fault(
             f"{source}: cannot be put at {target} ({error.strerror})", "mend that, and run it again"
@@ -88,14 +94,15 @@ def _put(source: Path, target: Path) -> None:
 
 def main() -> int:
     """Write the bundle aside, and put it into place."""
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     bundle, aside = app.run / "bundle", app.run / "bundle.aside"
     shutil.rmtree(aside, ignore_errors=True)
     write(app, aside)
     shutil.rmtree(bundle, ignore_errors=True)
     aside.rename(bundle)
-    for key in app.properties.keys() & {*settings.PATHS} - {"metrics_config"}:
-        print(f"bundle: {app.where(key)}: {key} stays behind", file=sys.stderr)
+    for key in app.properties:
+        if key in (*settings.PATHS, *TLS) and key != "metrics_config":
+            print(f"bundle: {app.where(key)}: {key} stays behind", file=sys.stderr)
     print(bundle)
     return 0
 
