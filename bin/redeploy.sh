@@ -14,7 +14,7 @@ bin=$ROOT/bin
 next=$ARCHIVE.next
 began=$(clock)
 
-plan=$(loop plan) || die 4 "refused: nothing was touched"
+plan=$(loop plan)
 eval "$plan" # SERVING, RUNNING, RELOADED
 if [[ -n $SERVING ]]; then
   echo "nothing has changed: $NAME serves $SERVING already"

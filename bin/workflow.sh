@@ -14,9 +14,7 @@ no_arguments "$@"
 one_at_a_time "$@"
 load_settings
 
-status=0
-plan=$(loop swap plan) || status=$?
-((status == 0)) || die 4 "refused: nothing was touched"
+plan=$(loop swap plan)
 eval "$plan" # SERVING, COLD
 if [[ -n $SERVING ]]; then
   echo "nothing has changed: $NAME serves $SERVING already"
@@ -29,6 +27,7 @@ fi
 clear_away() { rm -f "$ARCHIVE.next"; }
 at_exit clear_away
 rm -f "$ARCHIVE.next"
+status=0
 "$ROOT/bin/archive.sh" --next || status=$? # torch-workflow-archiver
 ((status < 128)) || exit "$status"
 ((status == 0)) || die 4 "refused: nothing was touched"

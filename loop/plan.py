@@ -2,7 +2,7 @@
 
 import os
 
-from loop import launch, package, ready, server, settings, stage
+from loop import launch, package, ready, reload, server, settings, stage
 from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
@@ -11,14 +11,13 @@ from smoke.fault import Fault, run
 VERB = os.environ.get("VERB", "plan")
 
 
-def main() -> int:
+def plan(app: Settings) -> None:
     """Check that a redeploy can work, and print for bash what it has to do.
 
     SERVING: the version that is served already, if that is all a redeploy would come to.
     RUNNING: the pid of the server that is to be restarted, if there is one.
     RELOADED: the version that it serves, if that is another than its archive's.
     """
-    app = settings.read(os.environ["APP"])
     running = server.find(app)
     serving = _served_already(app) if running else None
     if serving is None:
@@ -29,7 +28,6 @@ def main() -> int:
     print(f"SERVING={serving or ''}")
     print(f"RUNNING={running.pid if running else ''}")
     print(f"RELOADED={_reloaded(app) if running else ''}")
-    return 0
 
 
 def _served_already(app: Settings) -> str | None:
@@ -51,6 +49,16 @@ def _reloaded(app: Settings) -> str:
     except Fault:
         return ""
     return live if live in stage.staged(app) and record and live != record.version else ""
+
+
+def main() -> int:
+    """`python -m loop.plan`, for bin/redeploy.sh."""
+    app = settings.read(os.environ["APP"])
+    try:
+        plan(app)
+    except (Fault, OSError) as fault:
+        return reload.refusal(VERB, fault, "nothing was touched")
+    return 0
 
 
 if __name__ == "__main__":

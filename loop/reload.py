@@ -136,12 +136,12 @@ def back_to(app: Settings, version: str) -> None:
     print(f"reload: {app.name} serves {version} again")
 
 
-def refusal(verb: str, fault: Fault | OSError) -> int:
-    """Say why a version did not become live, and what is live. Returns the exit code."""
+def refusal(verb: str, fault: Fault | OSError, so: str = "what was serving goes on serving") -> int:
+    """Say why a version did not become live, and what that comes to. Returns the exit code."""
     print(f"{verb}: {fault}", file=sys.stderr)
     if isinstance(fault, Unanswered):
         return fault.exit_code
-    print(f"{verb}: refused: what was serving goes on serving", file=sys.stderr, flush=True)
+    print(f"{verb}: refused: {so}", file=sys.stderr, flush=True)
     return Refused.exit_code
 
 

@@ -8,6 +8,7 @@ for about as long as its models take to load, the name is not found.
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -49,7 +50,7 @@ def plan(app: Settings) -> None:
     else:
         deploy.refuse_bad(app, packed, VERB)
     print(f"SERVING={serving}")
-    print(f"COLD={'' if cold is None else cold!r}")
+    print(f"COLD={shlex.quote(cold or '')}")
 
 
 def register_first(app: Settings, process: psutil.Process) -> None:
@@ -211,12 +212,16 @@ def main() -> int:
             f"{app.where('load_models')}: {app.name} is a model, not a workflow",
             "`make reload` swaps it in, or name a workflow's app with APP=",
         )
+    kind = gate.requested()
     if "plan" in sys.argv:
-        plan(app)
+        try:
+            plan(app)
+        except (Fault, OSError) as fault:
+            return reload.refusal(VERB, fault, "nothing was touched")
         return 0
     exit_on_signals()
     try:
-        swap(settings.as_started(app), gate.requested())
+        swap(settings.as_started(app), kind)
     except (Fault, OSError) as fault:
         return reload.refusal(VERB, fault)
     return 0

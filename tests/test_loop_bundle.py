@@ -1,6 +1,5 @@
 """What a bundle has of an app's own files, and what stays on this machine; no server."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ def test_what_is_a_link_here_is_a_file_in_the_bundle(app: Path) -> None:
     for name in ("config/metrics.yaml", "model-store/m.mar"):
         assert (made / name).is_file()
         assert not (made / name).is_symlink()
-    assert os.path.samefile(made / "model-store" / "m.mar", app.parent / "built.mar")
+    assert (made / "model-store" / "m.mar").samefile(app.parent / "built.mar")
 
 
 def test_a_workflow_is_refused_since_a_pod_serves_models(app: Path) -> None:

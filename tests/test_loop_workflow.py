@@ -1,13 +1,18 @@
 """What a workflow is made of, and what is refused before any server is asked; no server."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from loop import package, settings, workflow
+from loop import package, reload, settings, swap, workflow
 from loop.settings import Settings
 from smoke import endpoint
 from smoke.fault import Fault
+from tests.tiny_app import ROOT
 
 SPEC = """\
 models:
@@ -29,7 +34,7 @@ def answer(data, context):
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Settings:
+def app(tmp_path: Path) -> Iterator[Settings]:
     """A workflow over the model of another app, which is linked and not copied."""
     model, joined = tmp_path / "model", tmp_path / "joined"
     for folder in (model / "torch_model", model / "model_store", joined / "model_store"):
@@ -41,7 +46,9 @@ def app(tmp_path: Path) -> Settings:
     write(joined, "config.properties", "load_models=w=w.war\n")
     write(joined, "workflow_spec.yaml", SPEC)
     write(joined, "workflow_handler.py", HANDLER)
-    return settings.read(joined)
+    found = settings.read(joined)
+    yield found
+    found.link.unlink(missing_ok=True)
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -116,3 +123,64 @@ def test_a_workflow_has_a_url_and_no_version(tmp_path: Path) -> None:
     assert endpoint.find(tmp_path, url, None, None).url == url
     with pytest.raises(Fault, match="a workflow has no versions"):
         endpoint.find(tmp_path, url, None, "1")
+
+
+def test_a_reason_reaches_bash_as_one_word_that_nothing_in_it_is_run_of(
+    app: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = '/tmp/it\'s $(echo run)/config.properties:3 `echo run` "keeps" the server'
+    monkeypatch.setattr(reload, "needs_redeploy", lambda _: reason)
+    swap.plan(app)
+    script = f'{capsys.readouterr().out}\nprintf %s "$COLD"'
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == reason
+
+
+@pytest.mark.parametrize(
+    ("verb", "file", "gate", "code"),
+    [
+        ("workflow", "config.properties", "", 2),
+        ("workflow", "", "gat", 2),
+        ("workflow", "workflow_spec.yaml", "", 4),
+        ("redeploy", "workflow_spec.yaml", "", 4),
+    ],
+    ids=["of a model", "with no such gate", "with a bad tree", "a bad tree redeployed"],
+)
+def test_wrong_usage_is_one_thing_and_a_tree_that_cannot_work_another(
+    app: Settings, verb: str, file: str, gate: str, code: int
+) -> None:
+    if file == "config.properties":
+        edit(app, file, "w=w.war", "w=w.mar")
+    elif file:
+        edit(app, file, "stars, answer]", "stars, answers]")
+    done = bin_(app, verb, GATE=gate)
+    assert done.returncode == code
+    assert ("refused: nothing was touched" in done.stderr) == (code == 4)
+
+
+@pytest.mark.parametrize("code", [3, 130])
+@pytest.mark.parametrize("verb", ["workflow", "redeploy"])
+def test_a_server_that_does_not_answer_is_no_refusal_and_neither_is_ctrl_c(
+    app: Settings, tmp_path: Path, verb: str, code: int
+) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    # The first look at the server ends so; all else is done.
+    looks = f'case "$*" in *loop.plan | *loop.swap*plan) exit {code} ;; esac'
+    python.write_text(f'#!/bin/bash\n{looks}\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    done = bin_(app, verb, VENV=str(python.parents[1]))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def bin_(app: Settings, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of bin/ to its end."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("GATE", "GPU", "WARM")}
+    return subprocess.run(
+        [ROOT / "bin" / f"{verb}.sh"],
+        env={**kept, **environment, "APP": str(app.app)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
