@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -90,7 +91,7 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="print them once, and end")
     parser.add_argument("--every", type=_seconds, default=2.0, help="seconds between two looks")
     given = parser.parse_args()
-    app = settings.read(os.environ["APP"])
+    app = settings.read_model(os.environ["APP"])
     look = look_at(app)
     if given.once or not terminal.can_redraw(sys.stdout):
         print("\n".join(table(look, None)))
@@ -119,7 +120,8 @@ def follow(app: Settings, look: Look, every: float) -> None:
             look = look_at(app)
             lines, before = table(look, before), look
         except Fault as fault:
-            lines = [*table(before, None), f"metrics: {fault}"]
+            # TorchServe's own words may be several lines; the height counts one.
+            lines = [*table(before, None), " ".join(f"metrics: {fault}".split())]
 
 
 def look_at(app: Settings) -> Look:
@@ -153,16 +155,21 @@ def look_at(app: Settings) -> Look:
 
 
 def refuse_other_modes(app: Settings, started: Settings) -> None:
-    """Raise Fault if the server was started to write its metrics to files."""
+    """Raise Fault if the server was started to keep its metrics from the metrics address."""
     mode = started.properties.get("metrics_mode", "log").strip()
-    if mode.lower() == "prometheus":
-        return
-    if "metrics_mode" in app.properties:
-        raise Fault(
-            f"{app.where('metrics_mode')}: metrics_mode={mode} keeps them from the metrics address",
-            "write metrics_mode=prometheus, or remove the line, and `make redeploy`",
-        )
-    raise Fault(f"the server was started with metrics_mode={mode}", "`make stop redeploy`")
+    if mode.lower() != "prometheus":
+        _refuse(app, "metrics_mode", mode, "write metrics_mode=prometheus, or remove the line")
+    if not started.flag("enable_metrics_api", default=True):
+        _refuse(app, "enable_metrics_api", "false", "remove the line")
+
+
+def _refuse(app: Settings, key: str, value: str, cure: str) -> NoReturn:
+    if key not in app.properties:
+        raise Fault(f"the server was started with {key}={value}", "`make stop redeploy`")
+    raise Fault(
+        f"{app.where(key)}: {key}={value} keeps them from the metrics address",
+        f"{cure}, and `make redeploy`",
+    )
 
 
 def scrape(app: Settings) -> str:
@@ -175,18 +182,19 @@ def scrape(app: Settings) -> str:
         except requests.RequestException:
             raise Unanswered(f"nothing answers at {url}", "see `make status`") from None
     if response.status_code != 200:
-        raise Fault(
-            f"{url} answers {response.status_code}",
-            "remove enable_metrics_api=false from config.properties, and `make redeploy`",
-        )
+        raise Fault(f"{url} answers {response.status_code}", "see `make logs`")
     return response.text
 
 
 def read(text: str, model: str) -> Exposition:
-    """What a text in Prometheus' format says of a model."""
+    """What a text in Prometheus' format says of a model. Raises Fault if that breaks off."""
     versions: dict[str, Counts] = {}
     answers: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
+    try:
+        families = list(text_string_to_metric_families(text))
+    except ValueError as error:
+        raise Fault(f"the metrics address tells no metrics: {error}", "ask again") from error
+    for family in families:
         for name, labels, value, *_ in family.samples:
             if name.startswith("Requests"):
                 # The parser gives counters the ending that they should have.

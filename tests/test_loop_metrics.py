@@ -132,7 +132,8 @@ def test_there_is_no_rate_if_the_look_before(before: Look) -> None:
 def test_while_the_server_restarts_the_table_stays_and_no_rate_is_made_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gone, again = Unanswered("the server is not running", "start it"), Counts({"2XX": 200})
+    gone = Unanswered('the server is not running: {\n  "code": 404\n}', "start it")
+    again = Counts({"2XX": 200})
     looks = [look(14, again, pid=2), look(16, again, pid=2)]
     found: Iterator[Look | BaseException] = iter([gone, *looks, KeyboardInterrupt()])
 
@@ -146,6 +147,7 @@ def test_while_the_server_restarts_the_table_stays_and_no_rate_is_made_up(
     with pytest.raises(KeyboardInterrupt):
         metrics.follow(app_of(tmp_path), look(10, Counts({"2XX": 100})), every=0)
     drawn = re.split(r"\x1b\[\d+F\x1b\[J", capsys.readouterr().out)
+    assert [each.count("\n") for each in drawn] == [4, 5, 4, 4]
     rows = [each.splitlines()[2].split() for each in drawn]
     assert [row[1] for row in rows] == ["100", "100", "200", "200"]
     assert [row[4] for row in rows] == ["-", "-", "-", "0.00"]
@@ -172,6 +174,21 @@ def test_metrics_that_go_to_files_are_refused_with_the_line(tmp_path: Path) -> N
     with pytest.raises(Fault, match=r"started with metrics_mode=log: `make stop redeploy`"):
         metrics.refuse_other_modes(silent, silent)
     metrics.refuse_other_modes(silent, app_of(tmp_path, "metrics_mode= Prometheus"))
+
+
+def test_a_metrics_address_that_is_closed_is_told_with_the_line(tmp_path: Path) -> None:
+    closed = app_of(tmp_path, "metrics_mode=prometheus", "enable_metrics_api=false")
+    with pytest.raises(
+        Fault, match=r"config\.properties:3: enable_metrics_api=false .* remove the"
+    ):
+        metrics.refuse_other_modes(closed, closed)
+    with pytest.raises(Fault, match=r"started with enable_metrics_api=false: `make stop redeploy`"):
+        metrics.refuse_other_modes(app_of(tmp_path), closed)
+
+
+def test_metrics_that_break_off_are_a_fault() -> None:
+    with pytest.raises(Fault, match="tells no metrics"):
+        metrics.read(TOLD[: TOLD.index("handler_requests_total{") + 40], "tiny")
 
 
 def test_the_logs_are_quiet_on_metrics() -> None:
