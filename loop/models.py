@@ -25,16 +25,21 @@ def main() -> int:
 
 
 def rows_of(app: Settings) -> list[tuple[str, ...]]:
-    """The app's own model first; then those that others have registered, such as a workflow's."""
+    """The app's own model first; then those that others have registered, or a workflow has."""
     management = Management(app)
-    found = versions.find(app, management)
-    states = dict.fromkeys(found.kept, "kept")
-    states |= {found.previous or "": "previous", found.live: "live"}
-    rows = [row(each, states) for each in management.versions()]
+    rows = [] if app.is_workflow else own_rows(app, management)
     for name in sorted(management.names() - {app.name}):
         other = Management(app, name)
         rows += [row(each, {other.live(): "live"}) for each in other.versions()]
     return rows
+
+
+def own_rows(app: Settings, management: Management) -> list[tuple[str, ...]]:
+    """The versions of the app's own model, and what each of them is to us."""
+    found = versions.find(app, management)
+    states = dict.fromkeys(found.kept, "kept")
+    states |= {found.previous or "": "previous", found.live: "live"}
+    return [row(each, states) for each in management.versions()]
 
 
 def row(described: dict[str, Any], states: dict[str, str]) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def wait_until_answered(app: Settings, process: psutil.Process) -> float:
     Thread(target=_ask, args=(app, replies), daemon=True).start()
     began = process.create_time()
     deadline = time.monotonic() + START_SECONDS
-    for _ in _ticks(deadline):
+    for _ in ticks(deadline):
         with contextlib.suppress(Empty):
             failure = replies.get(timeout=0.02)
             if failure is None:
@@ -83,7 +83,7 @@ def wait_until_answered(app: Settings, process: psutil.Process) -> float:
     raise Unanswered(f"no answer within {START_SECONDS:.0f} s", str(why))
 
 
-def _ticks(deadline: float) -> Iterator[None]:
+def ticks(deadline: float) -> Iterator[None]:
     """Tick until the deadline, with a sign of life on a terminal."""
     started = time.monotonic()
     live = sys.stderr.isatty()

@@ -38,6 +38,7 @@ class Record:
         version: of the archive that it was started on.
         previous: the version that was live before the one that is, if a reload replaced it.
         kept: versions that the user has registered, and that stay until the user takes them away.
+        candidate: the workflow that a swap has registered beside the one that serves.
     """
 
     pid: int
@@ -45,6 +46,7 @@ class Record:
     version: str
     previous: str | None = None
     kept: tuple[str, ...] = ()
+    candidate: str | None = None
 
 
 def recorded(app: Settings) -> Record | None:

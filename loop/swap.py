@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import psutil
 
@@ -24,6 +26,7 @@ from loop.budget import Budget
 from loop.checks import deploy
 from loop.gate import Gate
 from loop.management import Management
+from loop.process import is_alive
 from loop.settings import Settings
 from loop.signals import exit_on_signals, uninterrupted
 from smoke import arguments, endpoint
@@ -57,23 +60,37 @@ def register_first(app: Settings, process: psutil.Process) -> None:
     """Register the workflow with a server that is starting.
 
     Raises:
-        Unanswered: it does not load, or the server has ended.
+        Unanswered: it does not load, or the server has ended or does not answer.
     """
+    outcome: SimpleQueue[Fault | None] = SimpleQueue()
+    Thread(target=_register_once_up, args=(app, outcome), daemon=True).start()
     began = process.create_time()
+    for _ in ready.ticks(time.monotonic() + ready.START_SECONDS):
+        with contextlib.suppress(Empty):
+            fault = outcome.get(timeout=POLL_SECONDS)
+            if fault is None:
+                return
+            raise Unanswered("the workflow does not load", _why(app, fault, began))
+        if not is_alive(process):
+            raise Unanswered("TorchServe ended before it answered", server_log.last_words(app))
+    raise Unanswered(f"no answer within {ready.START_SECONDS:.0f} s", server_log.last_words(app))
+
+
+def _register_once_up(app: Settings, outcome: SimpleQueue[Fault | None]) -> None:
+    """Register the workflow as soon as the port is open, and put what was wrong with it."""
     while True:
         try:
             management = Management(app)
             management.workflows()
             break
-        except Unanswered:  # No key file yet, or no port yet.
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                words = server_log.last_words(app)
-                raise Unanswered("TorchServe ended before it answered", words) from None
+        except Unanswered:
+            # No key file yet, or no port yet.
             time.sleep(POLL_SECONDS)
     try:
         management.register_workflow(app.name, app.archive.name)
+        outcome.put(None)
     except Fault as fault:
-        raise Unanswered("the workflow does not load", _why(app, fault, began)) from None
+        outcome.put(fault)
 
 
 def swap(app: Settings, kind: Gate) -> None:
@@ -117,8 +134,13 @@ def _candidate(
     candidate.keep_warm(app)
     since = time.time()
     name = f"{app.name}-{version}"
+    if name in management.workflows():
+        raise Refused(
+            f"somebody has registered a workflow {name}", "unregister it, and run it again"
+        )
     # TorchServe unpacks nothing that has another suffix.
     own = file.with_name(f"{name}.war")
+    _note(app, name)
     try:
         _copy(file, own)
         try:
@@ -139,10 +161,17 @@ def _candidate(
 
 
 def _take_away(app: Settings, management: Management) -> None:
-    """Remove candidates, those of a run that was killed too."""
-    for each in management.workflows():
-        if each.rpartition("-")[0] == app.name and len(each.rpartition("-")[2]) == 7:
-            management.unregister_workflow(each)
+    """Remove our candidate, that of a run that was killed too; no other is ours."""
+    record = server.recorded(app)
+    if record and record.candidate in management.workflows():
+        management.unregister_workflow(record.candidate)
+    _note(app, None)
+
+
+def _note(app: Settings, candidate: str | None) -> None:
+    """Leave word of which workflow is our candidate."""
+    if record := server.recorded(app):
+        server.record(app, replace(record, candidate=candidate))
 
 
 def _ask(app: Settings, name: str, loaded: Suite | None) -> Tally:

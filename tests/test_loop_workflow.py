@@ -5,13 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import psutil
 import pytest
 
-from loop import package, reload, settings, swap, workflow
+from loop import package, ready, reload, server, settings, swap, workflow
+from loop.management import Management
 from loop.settings import Settings
 from smoke import endpoint
-from smoke.fault import Fault
+from smoke.fault import Fault, Unanswered
 from tests.tiny_app import ROOT
 
 SPEC = """\
@@ -128,7 +131,7 @@ def test_a_workflow_has_a_url_and_no_version(tmp_path: Path) -> None:
 def test_a_reason_reaches_bash_as_one_word_that_nothing_in_it_is_run_of(
     app: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reason = '/tmp/it\'s $(echo run)/config.properties:3 `echo run` "keeps" the server'
+    reason = '/home/it\'s $(echo run)/config.properties:3 `echo run` "keeps" the server'
     monkeypatch.setattr(reload, "needs_redeploy", lambda _: reason)
     swap.plan(app)
     script = f'{capsys.readouterr().out}\nprintf %s "$COLD"'
@@ -184,3 +187,36 @@ def bin_(app: Settings, verb: str, **environment: str) -> subprocess.CompletedPr
         check=False,
         timeout=60,
     )
+
+
+class Workflows:
+    """A management API that knows workflows, and nothing else."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+
+    def workflows(self) -> set[str]:
+        return self.names
+
+    def unregister_workflow(self, name: str) -> None:
+        self.names.remove(name)
+
+
+def test_only_the_candidate_that_we_have_left_word_of_is_taken_away(app: Settings) -> None:
+    app.run.mkdir()
+    found = Workflows("w", "w-english", "w-1a2b3c4")
+    server.record(app, server.Record(1, 0.0, "v", previous="p", candidate="w-1a2b3c4"))
+    for _ in range(2):
+        swap._take_away(app, cast("Management", found))
+        assert found.names == {"w", "w-english"}
+    assert server.recorded(app) == server.Record(1, 0.0, "v", previous="p")
+
+
+def test_a_start_without_an_answer_ends_and_shows_that_it_lives(
+    app: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ready, "START_SECONDS", 0.2)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with pytest.raises(Unanswered, match="no answer within"):
+        swap.register_first(app, psutil.Process())
+    assert "start: loading the model (0 s)" in capsys.readouterr().err

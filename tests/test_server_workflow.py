@@ -82,6 +82,12 @@ def test_a_workflow_is_predicted_smoked_and_shown_like_an_app(joined: TinyApp) -
     assert code == 0
     assert "node       tiny" in out
     assert "= your tree" in out
+    code, out, err = joined.run("models")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["model", "joined__tiny"]
+    code, _, err = joined.run("metrics", "--once")
+    assert code == 2
+    assert "joined is a workflow, not a model" in err
 
 
 def test_nothing_changed_is_said_and_nothing_is_done(joined: TinyApp) -> None:
