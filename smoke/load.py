@@ -119,9 +119,10 @@ def main() -> NoReturn:
     arguments = locust(sys.argv[1:])
     if importlib.util.find_spec("locust") is None:
         raise Fault("there is no Locust in this environment", "run `bin/setup.sh load`")
-    asked, model = samples.read(app()), found()
-    # Refuses a server that is not there; what it answers, the load will show.
-    Client(model.url, model.token).ask(asked[0])
+    # Refuses a server that is not there; what it answers, the load will show. The other samples are
+    # read by those who ask them.
+    first, model = next(samples.stream(app())), found()
+    Client(model.url, model.token).ask(first)
     # With the import path that this has.
     safe = ["-P"] if sys.flags.safe_path else []
     os.execv(sys.executable, [sys.executable, *safe, "-m", "smoke.swarm", *arguments])  # noqa: S606

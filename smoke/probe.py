@@ -14,10 +14,11 @@ import requests
 from smoke import arguments, fault, samples
 from smoke.client import Answer, Client
 from smoke.endpoint import Endpoint
-from smoke.fault import Unanswered
+from smoke.fault import Fault, Unanswered
 from smoke.terminal import escape
 
 SECONDS = 10.0
+MOST_SECONDS = 3600.0
 
 
 def ready(found: Endpoint, given: Namespace) -> int:
@@ -27,7 +28,7 @@ def ready(found: Endpoint, given: Namespace) -> int:
         Unanswered: nothing listens.
     """
     reply = Client(found.url, found.token, read_seconds=given.seconds).ask(
-        samples.read(given.app)[0]
+        next(samples.stream(given.app))
     )
     if isinstance(reply, Answer):
         return 0
@@ -53,14 +54,25 @@ def alive(found: Endpoint, given: Namespace) -> int:
     return 0
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= MOST_SECONDS:
+        what = f'seconds "{text}": not a number above 0, up to {MOST_SECONDS:g}'
+        raise Fault(what, "give one such as 10")
+    return value
+
+
 def main() -> int:
     """Read the command line and do it."""
     parser = arguments.parser("probe", __doc__ or "")
     parser.add_argument("--alive", action="store_true", help="ask only whether the server lives")
     parser.add_argument(
         "--seconds",
-        type=float,
-        default=SECONDS,
+        type=_seconds,
+        default=str(SECONDS),
         metavar="S",
         help=f"how long to wait for the answer (default: {SECONDS:g})",
     )

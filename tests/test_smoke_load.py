@@ -180,10 +180,14 @@ def test_a_server_that_is_not_there_exits_3(app: Path) -> None:
 
 def test_wrong_usage_exits_2(app: Path) -> None:
     assert run(USERS="abc")[0] == 2
-    (app / "smoke" / "samples.jsonl").write_text("{oops\n", encoding="utf-8")
-    code, _, err = run()
-    assert code == 2
-    assert "samples.jsonl:1: not JSON" in err
+    path = app / "smoke" / "samples.jsonl"
+    for line, text in enumerate(("{oops\n", '{"id": "a", "text": "good"}\n{oops\n'), 1):
+        path.write_text(text, encoding="utf-8")
+        with FakeModel() as model:
+            code, _, err = run(URL=model.url)
+        assert code == 2
+        assert err.startswith(f"load: {path}:{line}: not JSON")
+        assert err.count("\n") == 1
 
 
 def test_a_report_that_cannot_be_written_exits_2_after_the_figures(app: Path) -> None:

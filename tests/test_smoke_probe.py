@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smoke import probe
-from smoke.fault import Unanswered
+from smoke.fault import Fault, Unanswered
 from tests.fake_model import FakeModel, Request, Response
 
 
@@ -36,6 +36,22 @@ def said(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_a_label_is_an_answer(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(monkeypatch) == 0
     assert [each.text for each in model.requests] == ["good"]
+
+
+def test_one_sample_is_read_whatever_the_others_are(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "smoke" / "samples.jsonl"
+    path.write_text('{"id": "a", "text": "good"}\n{oops\n', encoding="utf-8")
+    assert said(monkeypatch) == 0
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e30", "soon"])
+def test_a_time_that_is_none_is_named_with_the_cure(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    with pytest.raises(Fault, match=f'seconds "{seconds}": .*: give one such as 10'):
+        said(monkeypatch, "--seconds", seconds)
 
 
 @pytest.mark.parametrize(
