@@ -41,8 +41,8 @@ WARM = {"": True, "1": True, "on": True, "0": False, "off": False}
 # What a server does not inherit: our scripts' own variables are none of a handler's business, and
 # TS_CONFIG_FILE would beat the command line.
 REMOVED = (
-    *("APP", "ACCEPT", "BACKBONE", "BUDGET", "DATA", "GATE", "GPU", "PYTHON", "TEXT", "TOKEN"),
-    *("TOLERANCE", "URL"),
+    *("APP", "ACCEPT", "BACKBONE", "BUDGET", "DATA", "GATE", "GPU", "PYTHON", "TEXT", "TIME"),
+    *("TOKEN", "TOLERANCE", "URL", "USERS"),
     *("ARCHIVE", "KEEP_WARM", "LOOP_LOCK", "NAME", "RUN", "SETTINGS_OF", "VENV", "VERB", "WARM"),
     *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "TS_CONFIG_FILE"),
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from loop import gpu, launch, ports, settings
 from smoke.fault import Fault
+from tests.tiny_app import ROOT
 
 
 @pytest.fixture
@@ -158,6 +160,13 @@ def test_the_servers_environment_has_nothing_of_ours(
     found = launch.environment(app_of(folder), gpu.Gpus())
     assert found["MINE"] == "kept"
     assert not found.keys() & set(launch.REMOVED)
+
+
+def test_nothing_that_make_exports_reaches_a_handler() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    exported = re.search(r"^VARIABLES := (.*)$", makefile, flags=re.MULTILINE)
+    assert exported
+    assert set(exported[1].split()) <= {*launch.REMOVED}
 
 
 def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
