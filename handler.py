@@ -129,7 +129,11 @@ class Handler:
             statuses = {"2XX": len(data) - refused, "4XX": refused}
             return answers
         finally:
-            self.count(statuses, time.perf_counter() - began)
+            try:
+                self.count(statuses, time.perf_counter() - began)
+            except Exception as error:
+                # A figure less, and not an answer less.
+                logger.warning(f"this batch is not counted: {error!r}")
 
     def preprocess(self, data: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
         """Read every request and tokenise its texts: the place to change a text.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 import torch
@@ -615,3 +615,16 @@ def test_without_metrics_a_batch_is_answered_all_the_same(bert: Path) -> None:
     context.get_request_header.return_value = {}
     (answer,) = handler.handle([{"body": b"good"}], context)
     assert answer.keys() == {"label", "score"}
+
+
+def test_metrics_that_cannot_be_told_cost_no_answer(
+    bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(bert)
+    handler = worker.service._entry_point.__self__
+    context = MagicMock()
+    context.get_request_header.return_value = None
+    context.metrics.add_counter.side_effect = ValueError("no such metric")
+    (answer,) = handler.handle([{"body": b"good"}], context)
+    assert answer.keys() == {"label", "score"}
+    assert "this batch is not counted: ValueError('no such metric')" in caplog.text
