@@ -84,6 +84,15 @@ def test_ready_means_a_real_prediction_and_alive_any_word(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu", "kserve"])
+def test_no_pod_is_ready_before_its_gate_listens(name: str) -> None:
+    gate = containers(rendered(name))[1]
+    ports = {each["name"]: each["containerPort"] for each in gate.get("ports", ())}
+    port = gate["readinessProbe"]["tcpSocket"]["port"]
+    caddyfile = (DEPLOY / "gate" / "Caddyfile").read_text(encoding="utf-8")
+    assert f"{{$PORT:{ports.get(port, port)}}}" in caddyfile
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "kserve"])
 def test_a_pod_has_the_token_of_the_secret_and_the_gate_as_it_was_tested(name: str) -> None:
     resources = rendered(name)
     gate = containers(resources)[1]
