@@ -24,7 +24,7 @@ from locust.env import Environment
 from locust.html import get_html_report
 from locust.runners import LocalRunner, MasterRunner
 
-from smoke import atomic, load, report, samples, terminal, unanswered
+from smoke import atomic, load, report, samples, tally, terminal, unanswered
 from smoke.client import READ_SECONDS, Answer, Failure, Reply, body, judge
 from smoke.fault import Fault
 from smoke.load import Figures
@@ -67,12 +67,17 @@ os.register_at_fork(after_in_child=end_with_parent)
 
 # By the words of the server, and the sample. Workers send theirs to the master, and forget them.
 missed: dict[tuple[str, str], Missed] = {}
+# What servers say may have a number in it that is never the same.
+told: set[str] = set()
 
 
-def miss(sample: str, failure: Failure, times: int = 1) -> None:
-    """Count what was not answered."""
-    known = missed.get((failure.words, sample))
-    missed[failure.words, sample] = Missed(times + (known.times if known else 0), failure)
+def miss(words: str, sample: str, failure: Failure, times: int = 1) -> str:
+    """Count what was not answered. Returns the words that it is counted under."""
+    words = tally.bounded(words, told)
+    told.add(words)
+    known = missed.get((words, sample))
+    missed[words, sample] = Missed(times + (known.times if known else 0), failure)
+    return words
 
 
 class Asker(FastHttpUser):
@@ -99,8 +104,7 @@ class Asker(FastHttpUser):
             if isinstance(reply, Answer):
                 response.success()
                 return
-            response.failure(reply.words)
-            miss(sample, reply)
+            response.failure(miss(reply.words, sample, reply))
         if reply.status is None:
             gevent.sleep(PAUSE_SECONDS)
 
@@ -126,7 +130,7 @@ def reply_of(response: FastResponse) -> Reply:
 def send_missed(client_id: str, data: dict[str, Any], **_: object) -> None:
     """In a worker: hand over what was not answered since the last time."""
     data["missed"] = [
-        (sample, each.times, asdict(each.last)) for (_, sample), each in missed.items()
+        (words, sample, each.times, asdict(each.last)) for (words, sample), each in missed.items()
     ]
     missed.clear()
 
@@ -134,8 +138,8 @@ def send_missed(client_id: str, data: dict[str, Any], **_: object) -> None:
 @events.worker_report.add_listener
 def take_missed(client_id: str, data: dict[str, Any], **_: object) -> None:
     """In the master: add what a worker has handed over."""
-    for sample, times, failure in data["missed"]:
-        miss(sample, Failure(**failure), times)
+    for words, sample, times, failure in data["missed"]:
+        miss(words, sample, Failure(**failure), times)
 
 
 @events.init.add_listener

@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from smoke.client import Failure
@@ -14,6 +14,11 @@ SHOWN = 100
 # And so many different words of failures.
 WORDS = 100
 OTHER_WORDS = "(other words)"
+
+
+def bounded(words: str, known: Collection[str]) -> str:
+    """The words of a failure, or, where there are many others already, what stands for the rest."""
+    return words if words in known or len(known) < WORDS else OTHER_WORDS
 
 
 @dataclass
@@ -111,10 +116,7 @@ class Tally:
         return times[math.ceil(share * len(times)) - 1] if times else 0.0
 
     def _add_failure(self, sample: str, words: str) -> None:
-        group = self.failures.get(words)
-        if group is None:
-            words = words if len(self.failures) < WORDS else OTHER_WORDS
-            group = self.failures.setdefault(words, Group())
+        group = self.failures.setdefault(bounded(words, self.failures), Group())
         group.count += 1
         if len(group.first) < SHOWN:
             group.first.append(sample)

@@ -1,5 +1,6 @@
 """`python -m smoke.load`: what it takes, what Locust tells of a server, and how it ends."""
 
+import itertools
 import json
 import os
 import signal
@@ -142,6 +143,24 @@ def test_what_fails_exits_1_and_is_counted(app: Path, tmp_path: Path, processes:
     assert f"failed  {pairs} requests  503 Prediction failed\n        pair\n" in out
     assert f" · {pairs} failed\n" in out
     assert json.loads(left.read_text(encoding="utf-8"))["times"] == {"pair": pairs}
+
+
+def test_words_that_are_never_the_same_share_their_lines(app: Path) -> None:
+    numbers = itertools.count()
+
+    def think(_: Request) -> Response:
+        return Response({"code": 503, "message": f"no row {next(numbers)}"}, 503)
+
+    with FakeModel(think) as model:
+        code, out, _ = run(URL=model.url)
+        # One more has been asked before.
+        number = len(model.requests) - 1
+    assert code == 1
+    assert number > 200
+    assert out.count("failed  ") == 101
+    assert f"failed  {number - 100} requests  (other words)\n" in out
+    page = (app / ".run" / "load.html").read_text(encoding="utf-8")
+    assert page.count("no row ") < 300
 
 
 def test_an_answer_without_a_label_is_a_failure(app: Path) -> None:
