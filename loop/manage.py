@@ -16,6 +16,8 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
+import psutil
+
 from loop import (
     candidate,
     failures,
@@ -32,7 +34,7 @@ from loop import (
 )
 from loop.budget import Budget
 from loop.checks import deploy
-from loop.management import Management, ready_workers
+from loop.management import Management, memory, ready_workers
 from loop.package import Contents
 from loop.settings import Settings
 from loop.signals import exit_on_signals, uninterrupted
@@ -40,6 +42,8 @@ from loop.versions import Versions
 from smoke.fault import Fault, Refused, Unanswered, run
 
 VERB = os.environ.get("VERB", "manage")
+# Where there is none to measure: Python with torch and transformers, in bytes.
+SMALLEST_WORKER = 250 << 20
 
 
 def register(app: Settings, management: Management, given: Namespace) -> None:
@@ -137,6 +141,7 @@ def scale(app: Settings, management: Management, given: Namespace) -> None:
         raise Refused(
             f"{version} is live, and without a worker nothing would serve", "give 1 or more"
         )
+    refuse_what_does_not_fit(management, version, given.workers)
     before = workers.scale(app, management, version, given.workers)
     if given.workers > before:
         try:
@@ -151,6 +156,22 @@ def scale(app: Settings, management: Management, given: Namespace) -> None:
             f"scale: {counted(given.workers)} of {threads} threads each share {cores} cores:"
             " minWorkers in model-config.yaml and a redeploy share them out",
             file=sys.stderr,
+        )
+
+
+def refuse_what_does_not_fit(management: Management, version: str, number: int) -> None:
+    """Raise Refused where so many workers need more memory than there is.
+
+    TorchServe starts them all at once, and the system would end whatever it finds largest. What
+    workers share with the warm process is counted in each, so this errs on the safe side.
+    """
+    there = management.describe(version)["workers"]
+    each = max(map(memory, there), default=0) or SMALLEST_WORKER
+    room = int(psutil.virtual_memory().available / each)
+    if number - len(there) > room:
+        raise Refused(
+            f"{number} workers of {each / 2**20:.0f} MiB do not fit into memory",
+            f"give {len(there) + room} or fewer",
         )
 
 

@@ -164,6 +164,13 @@ def test_workers_that_do_not_load_leave_as_many_as_there_were(served: TinyApp) -
     staged.write_text(HANDLER, encoding="utf-8")
 
 
+def test_more_workers_than_fit_into_memory_are_refused(served: TinyApp) -> None:
+    code, _, err = served.run("scale", "100000")
+    assert code == 4
+    assert "do not fit into memory" in err
+    assert ready(served, live(served)) == 1
+
+
 def test_what_would_leave_nothing_serving_is_refused(served: TinyApp) -> None:
     version = live(served)
     code, _, err = served.run("scale", "0")
