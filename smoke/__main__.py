@@ -36,6 +36,8 @@ from smoke import (
 )
 from smoke.client import Client, Failure
 from smoke.compare import Turn, Verdict
+from smoke.deep import run as deep
+from smoke.deep import texts
 from smoke.endpoint import Endpoint
 from smoke.fault import Fault
 from smoke.golden import Golden
@@ -54,7 +56,7 @@ def run(given: Namespace) -> int:
 
     Returns:
         0 if every sample's answer is the same as its golden, or no more differs than the budget
-        lets pass; else 1.
+        lets pass, and no check fails that --deep asks for; else 1.
     """
     loaded, client, found = _prepare(given)
     tally, cases, proposed = Tally(), junit.Document(), proposal.Proposal()
@@ -111,6 +113,8 @@ def run(given: Namespace) -> int:
     _tell_unmatched(loaded, tally, given)
     if given.budget is not None and not failed:
         print(f"smoke: {report.budget(tally, given.budget)}")
+    if given.deep and not deep.passes(given, loaded, client, found):
+        return 1
     if tally.passes(given.budget):
         return 0
     for line in _next(set(tally.verdicts), is_proposed, given):
@@ -326,6 +330,12 @@ def main() -> int:
         "--resume", action="store_true", help="go on with a run that was stopped where it was"
     )
     arguments.add_budget(parser)
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="after a run, check what single requests never show, with at most"
+        f" {texts.MOST} samples",
+    )
     parser.add_argument(
         "--only",
         nargs="+",
