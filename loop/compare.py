@@ -16,7 +16,6 @@ from loop.budget import Budget
 from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
-from loop.signals import exit_on_signals
 from loop.versions import Versions
 from smoke import arguments, endpoint, report, samples, statistics, terminal
 from smoke.client import Answer, Client
@@ -47,7 +46,6 @@ def main() -> int:
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
     asked = samples.read(app.app)
-    exit_on_signals()
     with lock.held(app, "compare"):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")

@@ -24,7 +24,7 @@ from loop.checks import deploy
 from loop.gate import Gate
 from loop.management import Management
 from loop.settings import Settings
-from loop.signals import exit_on_signals, uninterrupted
+from loop.signals import uninterrupted
 from smoke import arguments, endpoint
 from smoke.client import Client, Failure
 from smoke.fault import Fault, Refused, Unanswered, run
@@ -214,7 +214,6 @@ def main() -> int:
     if "plan" in sys.argv:
         plan(app)
         return 0
-    exit_on_signals()
     try:
         swap(settings.as_started(app), gate.requested())
     except (Fault, OSError) as fault:
