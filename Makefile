@@ -39,8 +39,8 @@ workflow: setup model ## Build a workflow's .war and swap it in; starts the serv
 watch: setup model ## Reload at each save, and print the verdict, until Ctrl-C
 	@bin/watch.sh
 
-smoke: setup ## Ask the samples, compare with the goldens (BUDGET=N, RESUME=1: go on)
-	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume)
+smoke: setup ## Ask the samples, compare with the goldens (DEEP=1, BUDGET=N, RESUME=1: go on)
+	@bin/smoke.sh run $(VERSION_OPTION) $(if $(RESUME),--resume) $(if $(DEEP),--deep)
 
 report: setup ## Tell what the last smoke run amounts to: tables, and a page of HTML
 	@bin/report.sh

@@ -71,12 +71,23 @@ def registered(
 
 
 def _is_loaded(app: Settings, management: Management, version: str) -> bool:
-    """Whether a version is there already; a wreck, of a reload that was killed, is removed."""
-    described = [each for each in management.versions() if each["modelVersion"] == version]
-    if described and ready_workers(described[0]) < app.workers:
+    """Whether a version is there already, for others than us; with its workers, then.
+
+    A wreck, of a reload that was killed, is removed.
+
+    Raises:
+        Refused: it has fewer workers than it should, and more do not load.
+    """
+    found = versions.find(app, management)
+    if version not in found.all:
+        return False
+    if ready_workers(management.describe(version)) >= app.workers:
+        return True
+    if version in found.ours - {found.live, found.previous, *found.kept}:
         management.unregister(version)
         return False
-    return bool(described)
+    workers.scale(app, management, version, app.workers)
+    return True
 
 
 def _register_warm(

@@ -16,6 +16,8 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
+import psutil
+
 from loop import (
     candidate,
     failures,
@@ -32,50 +34,58 @@ from loop import (
 )
 from loop.budget import Budget
 from loop.checks import deploy
-from loop.management import Management, ready_workers
+from loop.management import Management, memory, ready_workers
+from loop.package import Contents
 from loop.settings import Settings
 from loop.signals import uninterrupted
 from loop.versions import Versions
 from smoke.fault import Fault, Refused, Unanswered, run
 
 VERB = os.environ.get("VERB", "manage")
+# Where there is none to measure: Python with torch and transformers, in bytes.
+SMALLEST_WORKER = 250 << 20
 
 
 def register(app: Settings, management: Management, given: Namespace) -> None:
     """Have a version loaded beside the live one, where it stays until it is unregistered."""
     if why := reload.needs_redeploy(app):
         raise Refused(why, "a new version takes `make redeploy` then")
-    with loaded(app, management, given.version) as version:
+    live, tree = management.live(), package.contents(app)
+    if (given.version or tree.version) == live:
+        versions.keep(app, live, True)
+        print(f"{app.name} {live} is the live one, and stays when another takes its place")
+        return
+    with loaded(app, management, tree, given.version) as version:
         answers_or_refused(app, management, version)
         with uninterrupted():
             versions.keep(app, version, True)
-    live = management.live()
-    beside = "and is the live one" if version == live else f"beside {live}, the live one"
-    print(f"{app.inference_url}/{version} answers, {beside}")
+    print(f"{app.inference_url}/{version} answers, beside {live}, the live one")
 
 
 @contextlib.contextmanager
-def loaded(app: Settings, management: Management, version: str | None) -> Iterator[str]:
+def loaded(
+    app: Settings, management: Management, tree: Contents, version: str | None
+) -> Iterator[str]:
     """Have a version loaded, by default the tree's; what fails takes it away again.
 
     Raises:
         Fault: there is no such version any more.
         Refused: it does not load.
     """
-    packed = package.contents(app)
-    if version is None or version == packed.version:
-        deploy.refuse_bad(app, packed, VERB)
-        with candidate.registered(app, management, packed, Budget()) as new:
+    if version is None or version == tree.version:
+        deploy.refuse_bad(app, tree, VERB)
+        with candidate.registered(app, management, tree, Budget()) as new:
             yield new.version
             new.stays = True
-            package.remember(app, packed)
+            package.remember(app, tree)
         return
     found = versions.find(app, management)
-    known = stage.staged(app) | {package.built_version(app.archive)} | found.all
+    built = package.built_version(app.archive)
+    known = stage.staged(app) | found.all | ({built} if built else set())
     if version not in known:
         raise Fault(
             f"there is no version {version} to load",
-            f"your tree is {packed.version}; kept are {', '.join(sorted(filter(None, known)))}",
+            f"there still are {', '.join(sorted(known | {tree.version}))}",
         )
     if version in found.all:
         yield version
@@ -131,9 +141,14 @@ def scale(app: Settings, management: Management, given: Namespace) -> None:
         raise Refused(
             f"{version} is live, and without a worker nothing would serve", "give 1 or more"
         )
+    refuse_what_does_not_fit(management, version, given.workers)
     before = workers.scale(app, management, version, given.workers)
-    if given.workers:
-        answers_or_refused(app, management, version)
+    if given.workers > before:
+        try:
+            answers_or_refused(app, management, version)
+        except Fault:
+            workers.scale(app, management, version, before)
+            raise
     print(f"{app.name} {version} has {counted(given.workers)}; it had {before}")
     cores, threads = launch.threads(1), launch.threads(app.workers)
     if given.workers > before and given.workers * threads > cores:
@@ -141,6 +156,22 @@ def scale(app: Settings, management: Management, given: Namespace) -> None:
             f"scale: {counted(given.workers)} of {threads} threads each share {cores} cores:"
             " minWorkers in model-config.yaml and a redeploy share them out",
             file=sys.stderr,
+        )
+
+
+def refuse_what_does_not_fit(management: Management, version: str, number: int) -> None:
+    """Raise Refused where so many workers need more memory than there is.
+
+    TorchServe starts them all at once, and the system would end whatever it finds largest. What
+    workers share with the warm process is counted in each, so this errs on the safe side.
+    """
+    there = management.describe(version)["workers"]
+    each = max(map(memory, there), default=0) or SMALLEST_WORKER
+    room = int(psutil.virtual_memory().available / each)
+    if number - len(there) > room:
+        raise Refused(
+            f"{number} workers of {each / 2**20:.0f} MiB do not fit into memory",
+            f"give {len(there) + room} or fewer",
         )
 
 

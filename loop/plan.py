@@ -1,6 +1,7 @@
 """What a redeploy has to do, found out before it touches anything."""
 
 import os
+import sys
 
 from loop import launch, package, ready, server, settings, stage
 from loop.checks import deploy
@@ -26,10 +27,22 @@ def main() -> int:
         gpus = launch.check(app)
         # It imports while the archive is built and the old server stops.
         launch.warm_up(app, gpus)
+        if running:
+            _say_what_goes(app)
     print(f"SERVING={serving or ''}")
     print(f"RUNNING={running.pid if running else ''}")
     print(f"RELOADED={_reloaded(app) if running else ''}")
     return 0
+
+
+def _say_what_goes(app: Settings) -> None:
+    """A server begins with its archive alone: say which versions of the user's go."""
+    if (record := server.recorded(app)) and record.kept:
+        print(
+            f"{VERB}: {', '.join(record.kept)} will not be registered any more:"
+            " `make register` from a tree like theirs",
+            file=sys.stderr,
+        )
 
 
 def _served_already(app: Settings) -> str | None:

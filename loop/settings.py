@@ -17,7 +17,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -263,7 +263,8 @@ def as_started(app: Settings) -> Settings:
         text = app.effective_config.read_text(encoding="ascii")
     except OSError:
         return app
-    started = _parse(app.app, app.effective_config, text)
+    # Who is told of a line is to find it in the file that they edit.
+    started = replace(_parse(app.app, app.effective_config, text), lines=app.lines)
     # A workflow's line is kept from TorchServe, which takes any file for a model's there.
     started.properties.setdefault("load_models", app.properties.get("load_models", ""))
     return started

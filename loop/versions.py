@@ -2,7 +2,7 @@
 
     live        the default version: it answers those who name none
     previous    was live before, and stays for `rollback` and `compare`
-    kept        was registered by `make register`, and stays until `make unregister`
+    kept        was registered by `make register`, and stays until `make unregister` or a redeploy
 
 All others that this toolkit has registered are retired: drained and removed. A version that the
 user has registered by other means is never touched.

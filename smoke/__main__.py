@@ -36,6 +36,8 @@ from smoke import (
 )
 from smoke.client import Client, Failure
 from smoke.compare import Comparison, Turn, Verdict
+from smoke.deep import run as deep
+from smoke.deep import texts
 from smoke.endpoint import Endpoint
 from smoke.fault import Fault, Unanswered
 from smoke.golden import Golden
@@ -55,7 +57,8 @@ def run(given: Namespace) -> int:
 
     Returns:
         0 if every sample's answer is the same as its golden, or no more differs than the budget
-        lets pass; else 1, also if another version went live meanwhile.
+        lets pass, and no check fails that --deep asks for; else 1, also if another version went
+        live meanwhile.
 
     Raises:
         Fault: another run of the app is at work.
@@ -92,6 +95,8 @@ def _run(given: Namespace) -> int:
         print(f"smoke: {report.budget(tally, given.budget)}")
     if meanwhile:
         print(f"smoke: {_mixed(meanwhile)}: run `{_make('smoke', given)}` again", file=sys.stderr)
+        return 1
+    if given.deep and not deep.passes(given, loaded, client, found):
         return 1
     if tally.passes(given.budget):
         return 0
@@ -366,6 +371,7 @@ def _make(target: str, given: Namespace) -> str:
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
     if target == "smoke":
+        words += ["DEEP=1"] if given.deep else []
         words += [] if given.budget is None else [f"BUDGET={given.budget}"]
         if given.tolerance != float(arguments.TOLERANCE):
             words.append(f"TOLERANCE={given.tolerance}")
@@ -387,6 +393,12 @@ def main() -> int:
         "--resume", action="store_true", help="go on with a run that was stopped where it was"
     )
     arguments.add_budget(parser)
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="after a run, check what single requests never show, with at most"
+        f" {texts.MOST} samples",
+    )
     parser.add_argument(
         "--only",
         nargs="+",

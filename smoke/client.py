@@ -156,10 +156,15 @@ class Response(Protocol):
 
 def body(sample: Sample, url: str, top_k: int | None = None) -> bytes:
     """What is sent of a sample to a model, as JSON."""
-    pair = {} if sample.text_pair is None else {"text_pair": sample.text_pair}
-    text = {"text": sample.text, **pair}
+    text = fields(sample)
     sent: dict[str, Any] = {"instances": [text]} if endpoint.speaks_kserve(url) else {**text}
     return json.dumps(sent if top_k is None else {**sent, "top_k": top_k}).encode()
+
+
+def fields(sample: Sample) -> dict[str, str]:
+    """What the model is told of a sample."""
+    pair = {} if sample.text_pair is None else {"text_pair": sample.text_pair}
+    return {"text": sample.text, **pair}
 
 
 def judge(response: Response) -> Reply:

@@ -63,6 +63,39 @@ def test_a_registered_version_answers_beside_the_live_one_and_stays(served: Tiny
     assert f"{live(served)}  live" in out
 
 
+def test_the_live_version_is_never_taken_away_to_be_registered(served: TinyApp) -> None:
+    served.write_config("default_workers_per_model=2")
+    try:
+        assert served.run("redeploy")[0] == 0
+        assert served.run("scale", "1")[0] == 0
+        workers = management(served).describe(live(served))["workers"]
+        code, out, _ = served.run("register")
+        assert code == 0
+        assert f"{live(served)} is the live one, and stays" in out
+        assert management(served).describe(live(served))["workers"] == workers
+    finally:
+        served.write_config()
+        assert served.run("redeploy")[0] == 0
+
+
+def test_what_has_fewer_workers_is_no_wreck(served: TinyApp) -> None:
+    version = edited(served)
+    assert served.run("scale", "0", "--version", version)[0] == 0
+    # The tree is the kept version's: it gets its worker back, and stays.
+    code, out, err = served.run("compare")
+    assert code == 1, out + err
+    assert ready(served, version) == 1
+    assert served.run("default", version)[0] == 0
+
+
+def test_a_redeploy_says_which_versions_go(served: TinyApp) -> None:
+    version = edited(served)
+    served.write("handler.py", HANDLER + "# another tree")
+    code, _, err = served.run("redeploy")
+    assert code == 0
+    assert f"{version} will not be registered any more" in err
+
+
 def test_a_version_that_does_not_answer_is_not_registered(served: TinyApp) -> None:
     before = registered(served)
     served.write("handler.py", HANDLER.replace('body["text"]', 'body["txet"]'))
@@ -110,6 +143,15 @@ def test_workers_come_and_go_and_it_is_said_when_they_have(served: TinyApp) -> N
     assert served.ask() is not None
 
 
+def test_more_workers_of_what_does_not_answer_are_taken_back(served: TinyApp) -> None:
+    served.write("handler.py", HANDLER.replace('body["text"]', 'body["txet"]'))
+    assert served.run("reload", GATE="none")[0] == 0
+    code, _, err = served.run("scale", "2")
+    assert code == 4
+    assert "handler.py:15 in answer" in err
+    assert ready(served, live(served)) == 1
+
+
 def test_workers_that_do_not_load_leave_as_many_as_there_were(served: TinyApp) -> None:
     version = edited(served)
     folder = stage.folder(served.settings, version)
@@ -120,6 +162,13 @@ def test_workers_that_do_not_load_leave_as_many_as_there_were(served: TinyApp) -
     assert "No module named 'nope'" in err
     assert len(management(served).describe(version)["workers"]) == 1
     staged.write_text(HANDLER, encoding="utf-8")
+
+
+def test_more_workers_than_fit_into_memory_are_refused(served: TinyApp) -> None:
+    code, _, err = served.run("scale", "100000")
+    assert code == 4
+    assert "do not fit into memory" in err
+    assert ready(served, live(served)) == 1
 
 
 def test_what_would_leave_nothing_serving_is_refused(served: TinyApp) -> None:
