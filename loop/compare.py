@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from loop import candidate, lock, package, server, settings, versions
@@ -16,7 +16,6 @@ from loop.budget import Budget
 from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
-from loop.signals import exit_on_signals
 from loop.versions import Versions
 from smoke import arguments, endpoint, report, samples, statistics, terminal
 from smoke.client import Answer, Client
@@ -26,6 +25,7 @@ from smoke.golden import DIGITS, Golden
 from smoke.replies import Timed
 from smoke.samples import Sample
 from smoke.tally import Tally
+from smoke.terminal import Progress
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,19 @@ def main() -> int:
     app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
     tolerance = arguments.tolerance()
-    asked = samples.read(app.app)
-    exit_on_signals()
+    # That they can be read, is seen before anything is loaded.
+    size = sum(1 for _ in samples.stream(app.app))
+    old, new = Tally(), Tally()
     with lock.held(app, "compare"):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")
         with sides(settings.as_started(app), sys.argv[1:]) as (before, after):
-            answers = in_turn(app, (before.version, after.version), asked)
-    old, new = Tally(), Tally()
-    for sample, (first, second) in zip(asked, answers, strict=True):
-        old.add(compare(sample, None, first, tolerance))
-        new.add(compare(sample, accepted(sample, first), second, tolerance))
+            both = (client(app, before), client(app, after))
+            with Progress("compare", size) as progress:
+                for sample, first, second in in_turn(both, samples.stream(app.app)):
+                    old.add(compare(sample, None, first, tolerance))
+                    new.add(compare(sample, accepted(sample, first), second, tolerance))
+                    progress(new.size)
     show(before, after, old, new)
     return 0 if new.all_same else 1
 
@@ -95,24 +97,28 @@ def registered(found: Versions, both: Sequence[str]) -> tuple[Side, Side]:
     return first, second
 
 
+def client(app: Settings, side: Side) -> Client:
+    """Who asks that version."""
+    found = endpoint.find(app.app, None, None, side.version)
+    return Client(found.url, found.token)
+
+
 def in_turn(
-    app: Settings, both: tuple[str, str], asked: Sequence[Sample]
-) -> list[tuple[Timed, Timed]]:
+    both: tuple[Client, Client], asked: Iterable[Sample]
+) -> Iterator[tuple[Sample, Timed, Timed]]:
     """Ask two versions each sample, one right after the other: what slows one slows both."""
-    found = [endpoint.find(app.app, None, None, version) for version in both]
-    first, second = (Client(each.url, each.token) for each in found)
-    # A process that has just loaded is slow once.
-    for client in (first, second):
-        client.ask(asked[0])
-    answers = []
+    first, second = both
     for number, sample in enumerate(asked):
+        if number == 0:
+            # A process that has just loaded is slow once.
+            for each in both:
+                each.ask(sample)
         if number % 2:
             after = _timed(second, sample)
-            answers.append((_timed(first, sample), after))
+            yield sample, _timed(first, sample), after
         else:
             before = _timed(first, sample)
-            answers.append((before, _timed(second, sample)))
-    return answers
+            yield sample, before, _timed(second, sample)
 
 
 def _timed(client: Client, sample: Sample) -> Timed:

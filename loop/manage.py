@@ -37,7 +37,7 @@ from loop.checks import deploy
 from loop.management import Management, memory, ready_workers
 from loop.package import Contents
 from loop.settings import Settings
-from loop.signals import exit_on_signals, uninterrupted
+from loop.signals import uninterrupted
 from loop.versions import Versions
 from smoke.fault import Fault, Refused, Unanswered, run
 
@@ -237,7 +237,6 @@ def main() -> int:
     given = arguments(command)
     app = settings.read_model(os.environ["APP"])
     settings.link_run_folder(app)
-    exit_on_signals()
     with lock.held(app, VERB):
         if server.find(app) is None:
             raise Unanswered("the server is not running", "start it with `make redeploy`")

@@ -26,7 +26,7 @@ from loop.checks import deploy
 from loop.gate import Gate
 from loop.management import Management
 from loop.settings import Settings
-from loop.signals import exit_on_signals, uninterrupted
+from loop.signals import uninterrupted
 from smoke.fault import Fault, Refused, Unanswered, run
 from smoke.suite import Suite
 
@@ -156,7 +156,6 @@ def main() -> int:
         return 0
     kind = gate.requested()
     settings.link_run_folder(app)
-    exit_on_signals()
     with lock.held(app, "reload"):
         try:
             if why := needs_redeploy(app):

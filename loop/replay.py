@@ -8,7 +8,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from loop import failures, package, recorder, settings, signals, solo, stage, trial
+from loop import failures, package, recorder, settings, solo, stage, trial
 from loop.failures import Failure
 from loop.settings import Settings
 from smoke.fault import Fault, run
@@ -16,7 +16,6 @@ from smoke.fault import Fault, run
 
 def main() -> int:
     """Replay a request: 0 if it is answered now, 1 if it fails."""
-    signals.exit_on_signals()
     parser = ArgumentParser(
         "bin/replay.sh", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )

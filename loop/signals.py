@@ -1,22 +1,13 @@
-"""Ctrl-C, a polite kill and a closed terminal, for commands that have something to take back."""
+"""Ctrl-C, a polite kill and a closed terminal, where they must not come between two steps.
+
+What they do otherwise, `smoke.fault.run` says.
+"""
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
-from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def exit_on_signals() -> None:
-    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, instead of ending the process on the spot."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, leave)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from loop.gate import Gate
 from loop.management import Management
 from loop.process import is_alive
 from loop.settings import Settings
-from loop.signals import exit_on_signals, uninterrupted
+from loop.signals import uninterrupted
 from smoke import arguments, endpoint
 from smoke.client import Client, Failure
 from smoke.fault import Fault, Refused, Unanswered, run
@@ -248,7 +248,6 @@ def main() -> int:
         except (Fault, OSError) as fault:
             return reload.refusal(VERB, fault, "nothing was touched")
         return 0
-    exit_on_signals()
     try:
         swap(settings.as_started(app), kind)
     except (Fault, OSError) as fault:

@@ -13,7 +13,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from pathlib import Path
 
-from loop import package, settings, signals, solo, stage
+from loop import package, settings, solo, stage
 from loop.checks import deploy
 from loop.checks.table import Part
 from loop.settings import Settings
@@ -26,7 +26,6 @@ END_OF_LIST = struct.pack("!i", -1)
 
 def main() -> int:
     """Try it: 0 if it answers, 1 if it does not."""
-    signals.exit_on_signals()
     parser = ArgumentParser(
         "bin/try.sh", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )

@@ -21,7 +21,6 @@ from loop import gate, lock, package, reload, server, settings
 from loop.gate import Gate
 from loop.process import users_environment
 from loop.settings import Settings
-from loop.signals import exit_on_signals
 from smoke.fault import Fault, run
 
 # A save is over when the folder has been quiet for this long: some editors truncate, then write.
@@ -155,7 +154,6 @@ def main() -> int:
     app = settings.read_model(os.environ["APP"])
     kind = gate.requested()
     settings.link_run_folder(app)
-    exit_on_signals()
     with _alone(app):
         try:
             watch(app.app, kind, sys.argv[1])

@@ -35,12 +35,13 @@ from smoke import (
     unanswered,
 )
 from smoke.client import Client, Failure
-from smoke.compare import Turn, Verdict
+from smoke.compare import Comparison, Turn, Verdict
 from smoke.deep import run as deep
 from smoke.deep import texts
 from smoke.endpoint import Endpoint
-from smoke.fault import Fault
+from smoke.fault import Fault, Unanswered
 from smoke.golden import Golden
+from smoke.index import Index
 from smoke.record import Record
 from smoke.suite import Suite
 from smoke.tally import Tally
@@ -56,48 +57,26 @@ def run(given: Namespace) -> int:
 
     Returns:
         0 if every sample's answer is the same as its golden, or no more differs than the budget
-        lets pass, and no check fails that --deep asks for; else 1.
-    """
-    loaded, client, found = _prepare(given)
-    tally, cases, proposed = Tally(), junit.Document(), proposal.Proposal()
-    began, start = time.time(), time.perf_counter()
-    about = results.about(given.app, client.url, given.tolerance)
-    with results.writing(given.app, about, given.resume) as (file, count):
-        for each in results.before(given.app, loaded.samples(), count):
-            cases.add(each)
-            proposed.add(each)
-            tally.add(each)
-        judged = loaded.judge(
-            client,
-            given.tolerance,
-            given.threads,
-            "smoke",
-            skip=count,
-            patience=PATIENCE_SECONDS,
-        )
-        try:
-            for each in judged:
-                file.write(results.line(each))
-                cases.add(each)
-                proposed.add(each)
-                tally.add(each)
-        except (KeyboardInterrupt, fault.Unanswered):
-            _say_how_to_go_on(tally.size, loaded.size, given)
-            raise
-        file.flush()
-        whole = results.digest(results.part(given.app))
-    seconds = time.perf_counter() - start
-    left = _record(given, loaded, found, about)
-    ended = replace(left, began=began, seconds=seconds, results=whole, resumed=count)
-    record.write(given.app, ended)
-    cases.write(given.junit or record.folder(given.app) / "junit.xml", tally, client.url, seconds)
+        lets pass, and no check fails that --deep asks for; else 1, also if another version went
+        live meanwhile.
 
-    is_proposed = _propose(given.app, proposed, found)
+    Raises:
+        Fault: another run of the app is at work.
+    """
+    with lock.asking(given.app, "smoke"):
+        return _run(given)
+
+
+def _run(given: Namespace) -> int:
+    loaded, client, found = _prepare(given)
+    tally, proposed = Tally(), proposal.Proposal()
+    ended, meanwhile = _ask(given, loaded, client, found, tally, proposed)
+    is_proposed = not meanwhile and _propose(given.app, proposed, found)
 
     shown = tally.shown.get(Verdict.FAILED, [])
     failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
     if failed:
-        unanswered.leave(client.url, began, failed)
+        unanswered.leave(client.url, ended.began, failed)
 
     colour = terminal.has_colour(sys.stdout)
     near = _ties(client, tally, given.threads)
@@ -109,10 +88,14 @@ def run(given: Namespace) -> int:
     # Another version, in which nothing has changed, needs no word.
     if differing and not (tally.all_same and set(differing) == {"version"}):
         print(f"the goldens were made with {'; '.join(differing.values())}")
-    print(report.summary("smoke", tally, seconds, given.threads, colour, given.budget))
+    about = (tally, ended.seconds, given.threads, colour, given.budget, ended.resumed)
+    print(report.summary("smoke", *about))
     _tell_unmatched(loaded, tally, given)
     if given.budget is not None and not failed:
         print(f"smoke: {report.budget(tally, given.budget)}")
+    if meanwhile:
+        print(f"smoke: {_mixed(meanwhile)}: run `{_make('smoke', given)}` again", file=sys.stderr)
+        return 1
     if given.deep and not deep.passes(given, loaded, client, found):
         return 1
     if tally.passes(given.budget):
@@ -120,6 +103,58 @@ def run(given: Namespace) -> int:
     for line in _next(set(tally.verdicts), is_proposed, given):
         print(line)
     return 1
+
+
+def _ask(
+    given: Namespace,
+    loaded: Suite,
+    client: Client,
+    found: Endpoint,
+    tally: Tally,
+    proposed: proposal.Proposal,
+) -> tuple[Record, dict[str, str]]:
+    """Ask all samples, or those that a run which was stopped has not asked, and leave word of it.
+
+    What it finds is added to the tally and the proposal.
+
+    Returns:
+        what the run was; and what serves otherwise since, see `_meanwhile`.
+    """
+    cases, before = junit.Document(), Index()
+
+    def add(each: Comparison) -> None:
+        cases.add(each)
+        proposed.add(each)
+        tally.add(each)
+
+    about = results.about(given.app, client.url, given.tolerance, found.made_with)
+    began, start = time.time(), time.perf_counter()
+    if given.resume:
+        began = results.began(given.app, about)
+        for each in results.before(given.app):
+            add(each)
+            before.add(each.sample.id, "")
+    how = (given.tolerance, given.threads, "smoke")
+    judged = loaded.judge(client, *how, skip=before, patience=PATIENCE_SECONDS)
+    try:
+        first = list(itertools.islice(judged, 1))
+        with results.writing(given.app, about, began, given.resume) as file:
+            for each in itertools.chain(first, judged):
+                file.write(results.line(each))
+                add(each)
+            file.flush()
+            seconds = time.perf_counter() - start
+            whole = results.digest(results.part(given.app))
+            meanwhile = _meanwhile(given, found)
+            left = _record(given, loaded, found, about, meanwhile)
+            ended = replace(left, began=began, seconds=seconds, results=whole, resumed=len(before))
+            record.write(given.app, ended)
+            to = given.junit or record.folder(given.app) / "junit.xml"
+            cases.write(to, tally, client.url, None if ended.resumed else seconds)
+    except (KeyboardInterrupt, SystemExit, Unanswered):
+        _say_how_to_go_on(tally.size, loaded.size, given)
+        raise
+    return ended, meanwhile
 
 
 def _say_how_to_go_on(done: int, size: int, given: Namespace) -> None:
@@ -131,11 +166,25 @@ def _say_how_to_go_on(done: int, size: int, given: Namespace) -> None:
         )
 
 
+def _meanwhile(given: Namespace, found: Endpoint) -> dict[str, str]:
+    """By name, what serves otherwise now than when the asking began; see `golden.differing`."""
+    # A server that is gone has answered all before.
+    with contextlib.suppress(Unanswered):
+        return golden.differing(found.made_with, arguments.find(given).made_with)
+    return {}
+
+
+def _mixed(meanwhile: Mapping[str, str]) -> str:
+    what = "; ".join(meanwhile.values())
+    return f"what serves has changed while it was asked ({what}), so the answers are of both"
+
+
 def accept(given: Namespace) -> int:
     """Ask, and replace the goldens by the answers, all of them or those that are named.
 
     Returns:
-        0 if the goldens are written; 1 if a sample was not answered, and nothing is written.
+        0 if the goldens are written; 1 if a sample was not answered, or another version went live
+        meanwhile, and nothing is written.
 
     Raises:
         Fault: another has the goldens in hand, or this is CI.
@@ -157,8 +206,9 @@ def _accept_some(given: Namespace, named: Collection[str]) -> int:
         if each.answer:
             accepted[each.sample.id] = each.accepted()
     _print_differences(tally)
-    if tally.verdicts[Verdict.FAILED]:
-        return _not_accepted(given, tally)
+    if why := _why_not(given, tally, found):
+        print(f"accept: {why}", file=sys.stderr)
+        return 1
     if not tally.all_same:
         order = (each.id for each in loaded.samples())
         golden.put(given.app, accepted, order, found.made_with)
@@ -177,30 +227,32 @@ def _accept_all(given: Namespace) -> int:
             tally.add(each)
             if each.verdict is not Verdict.FAILED:
                 yield each.accepted()
-        if tally.verdicts[Verdict.FAILED]:
-            raise NotAnsweredError
+        if why := _why_not(given, tally, found):
+            raise NotAcceptedError(why)
         if tally.all_same and not loaded.orphans and loaded.made_with:
             raise NothingNewError
 
     try:
         with contextlib.suppress(NothingNewError):
             golden.write(given.app, accepted(), found.made_with)
-    except NotAnsweredError:
+    except NotAcceptedError as error:
         _print_differences(tally)
-        return _not_accepted(given, tally)
+        print(f"accept: {error}", file=sys.stderr)
+        return 1
     proposal.path(given.app).unlink(missing_ok=True)
     _print_differences(tally)
     print(f"accept: {_counted(tally, len(loaded.orphans))} in {path}")
     return 0
 
 
-def _not_accepted(given: Namespace, tally: Tally) -> int:
-    print(
-        f"accept: {tally.verdicts[Verdict.FAILED]} of {tally.size} samples failed,"
-        f" {golden.path(given.app)} stays as it was: see `{_make('why', given)}`",
-        file=sys.stderr,
-    )
-    return 1
+def _why_not(given: Namespace, tally: Tally, found: Endpoint) -> str:
+    """Why these answers cannot be accepted; empty if they can."""
+    as_it_was = f"{golden.path(given.app)} stays as it was"
+    if failed := tally.verdicts[Verdict.FAILED]:
+        return f"{failed} of {tally.size} samples failed, {as_it_was}: see `{_make('why', given)}`"
+    if meanwhile := _meanwhile(given, found):
+        return f"{_mixed(meanwhile)}, and {as_it_was}: accept again"
+    return ""
 
 
 def _counted(tally: Tally, removed: int | None = None) -> str:
@@ -211,8 +263,8 @@ def _counted(tally: Tally, removed: int | None = None) -> str:
     return " · ".join([*parts, f"{count[Verdict.SAME]} unchanged"])
 
 
-class NotAnsweredError(Exception):
-    """A sample was not answered, so there is nothing to accept."""
+class NotAcceptedError(Exception):
+    """These answers cannot be accepted; it says why."""
 
 
 class NothingNewError(Exception):
@@ -250,7 +302,13 @@ def _ties(client: Client, tally: Tally, threads: int) -> dict[str, ties.Tie]:
     return ties.find(client, asked, threads)
 
 
-def _record(given: Namespace, loaded: Suite, found: Endpoint, about: Mapping[str, Any]) -> Record:
+def _record(
+    given: Namespace,
+    loaded: Suite,
+    found: Endpoint,
+    about: Mapping[str, Any],
+    meanwhile: Mapping[str, str],
+) -> Record:
     """What a run is, but for when it was and what came of it."""
     # Reports are passed on.
     shareable = Namespace(**{**vars(given), "url": given.url and record.without_user(given.url)})
@@ -265,7 +323,9 @@ def _record(given: Namespace, loaded: Suite, found: Endpoint, about: Mapping[str
         goldens=about.get("goldens"),
         results=None,
         made_with=loaded.made_with,
-        served_with=found.made_with,
+        served_with={
+            name: value for name, value in found.made_with.items() if name not in meanwhile
+        },
     )
 
 
@@ -310,8 +370,11 @@ def _make(target: str, given: Namespace) -> str:
     if target in ("accept", "smoke"):
         words += [f"URL={given.url}"] if given.url else []
         words += [f"VERSION={given.version}"] if given.version else []
-    if target == "smoke" and given.tolerance != float(arguments.TOLERANCE):
-        words.append(f"TOLERANCE={given.tolerance:g}")
+    if target == "smoke":
+        words += ["DEEP=1"] if given.deep else []
+        words += [] if given.budget is None else [f"BUDGET={given.budget}"]
+        if given.tolerance != float(arguments.TOLERANCE):
+            words.append(f"TOLERANCE={given.tolerance}")
     return shlex.join(words)
 
 

@@ -9,9 +9,11 @@ differs, or a prediction failed.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
+from types import FrameType
 from typing import NoReturn
 
 
@@ -48,8 +50,13 @@ def run(verb: str, main: Callable[[], int]) -> NoReturn:
 
     A fault, or what the system refused, is printed to stderr as `verb: what: how to fix`. Ctrl-C
     exits with 130, and a reader that went away (`| head`) with 141, both without a traceback, as
-    shells expect.
+    shells expect; so do a polite kill (143) and a closed terminal (129), which else would end the
+    process on the spot, with what it has to take back left lying.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup has it ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
     if isinstance(sys.stdout, TextIOWrapper):
         # A terminal that cannot show a character shows its escape, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -70,3 +77,7 @@ def run(verb: str, main: Callable[[], int]) -> NoReturn:
         print(f"{verb}: {where}: {error.strerror}: free or permit that place", file=sys.stderr)
         code = Fault.exit_code
     sys.exit(code)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)

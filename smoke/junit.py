@@ -28,13 +28,13 @@ class Document:
         """Add the case of a sample."""
         self._cases.write(ET.tostring(_case(comparison), encoding="utf-8") + b"\n")
 
-    def write(self, path: Path, tally: Tally, url: str, seconds: float) -> None:
+    def write(self, path: Path, tally: Tally, url: str, seconds: float | None) -> None:
         """Write the document.
 
         Args:
             tally: of what was added.
             url: the model that was asked.
-            seconds: what the whole run took.
+            seconds: what the whole run took; None if that is not known.
 
         Raises:
             Fault: it cannot be written.
@@ -47,8 +47,9 @@ class Document:
             errors=str(errors),
             failures=str(tally.size - tally.verdicts[Verdict.SAME] - errors),
             skipped="0",
-            time=f"{seconds:.3f}",
         )
+        if seconds is not None:
+            suite.set("time", f"{seconds:.3f}")
         properties = ET.SubElement(suite, "properties")
         ET.SubElement(properties, "property", name="url", value=_clean(url))
         head, tail = ET.tostring(suite, encoding="utf-8").rsplit(b"</", 1)

@@ -1,6 +1,7 @@
-"""Who may write an app's goldens, and their proposal: nobody in CI, else one at a time.
+"""Who may write an app's goldens and their proposal: nobody in CI, else one at a time; and who may
+write the results of a run: one at a time, anywhere.
 
-The lock is an open file, so it is free the moment its holder is gone, however that ended.
+A lock is an open file, so it is free the moment its holder is gone, however that ended.
 """
 
 import contextlib
@@ -29,7 +30,22 @@ def held(app: Path, verb: str) -> Iterator[None]:
             f"CI={os.environ['CI']}, where nothing is written into {app / 'smoke'}",
             "do it where you work, and commit the files",
         )
-    path = app / ".run" / "smoke" / "lock"
+    with _alone(app, "lock", verb, f"has the goldens of {app} in hand"):
+        yield
+
+
+def asking(app: Path, verb: str) -> contextlib.AbstractContextManager[None]:
+    """Be the only run of an app's samples, for as long as the `with` block runs.
+
+    Raises:
+        Fault: another is at it, who is named.
+    """
+    return _alone(app, "run.lock", verb, f"is asking the samples of {app}")
+
+
+@contextlib.contextmanager
+def _alone(app: Path, name: str, verb: str, doing: str) -> Iterator[None]:
+    path = app / ".run" / "smoke" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as holder:
         try:
@@ -37,7 +53,7 @@ def held(app: Path, verb: str) -> Iterator[None]:
         except BlockingIOError:
             holder.seek(0)
             who = holder.read() or "another command"
-            raise Fault(f"{who} has the goldens of {app} in hand", "end that first") from None
+            raise Fault(f"{who} {doing}", "end that first") from None
         holder.truncate(0)
         holder.write(f"{verb} (pid {os.getpid()})")
         holder.flush()

@@ -55,7 +55,7 @@ class Proposal:
 
 
 def stream(app: Path) -> Iterator[Golden]:
-    """What is proposed, in the samples' order; nothing if there is no file.
+    """What is proposed, in the order of asking; nothing if there is no file.
 
     Raises:
         Fault: a line is not a golden; the line is named.

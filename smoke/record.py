@@ -17,8 +17,8 @@ class Record:
     Attributes:
         url: the model that was asked, without a user's name or password.
         command: what does the same again.
-        began: when, in seconds since the epoch.
-        seconds: what all of it took.
+        began: when the first sample was asked, in seconds since the epoch.
+        seconds: what asking took, without that of a run with which this one went on.
         threads: how many samples were asked at a time.
         tolerance: how far a score might lie from its golden, absolute.
         samples: the digest of the samples' file, see `results.digest`,
@@ -26,7 +26,7 @@ class Record:
         results: and that of the results', which names the run that they are of.
         resumed: how many samples an earlier run had asked, with which this one went on.
         made_with: see `golden.made_with`.
-        served_with: what served the answers, as far as it is known.
+        served_with: what served the answers, as far as it is known and was the same for all.
         ties: by a sample's id, the scores of two labels that lie too close to tell apart.
     """
 

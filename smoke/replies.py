@@ -17,6 +17,8 @@ TICK_SECONDS = 0.25
 # Of so many samples the longest go first: a server that batches what is waiting pads little if
 # those are of a length.
 WINDOW = 256
+# How many windows may be in hand: those behind a sample that takes long wait for it to be yielded.
+WINDOWS = 4
 RETRY_PAUSE_SECONDS = 0.2
 
 
@@ -75,7 +77,7 @@ def stream(
     position = count = 0
     try:
         while True:
-            if waiting.qsize() < threads:
+            if waiting.qsize() < threads and len(asked) < WINDOWS * window:
                 for numbered in sorted(itertools.islice(coming, window), key=_length, reverse=True):
                     asked[numbered[0]] = numbered[1]
                     waiting.put(numbered)

@@ -58,18 +58,26 @@ def differences(
 
 
 def summary(
-    verb: str, tally: Tally, seconds: float, threads: int, colour: bool, budget: int | None = None
+    verb: str,
+    tally: Tally,
+    seconds: float,
+    threads: int,
+    colour: bool,
+    budget: int | None = None,
+    before: int = 0,
 ) -> str:
     """One line on all samples: verdicts, time taken, and how often the truth.
 
     Args:
-        seconds: what all of it took.
+        seconds: what asking them took.
         threads: how many were asked at a time. They wait for each other, and that is in the
             latency.
         budget: see `Tally.passes`.
+        before: how many a run that was stopped had asked, in a time of its own.
     """
     at_a_time = f", {threads} at a time" if threads > 1 else ""
-    asked = f"{tally.size} samples in {seconds:.2f} s{at_a_time} ({latency(tally)})"
+    of = f"{tally.size - before} of " if before else ""
+    asked = f"{of}{tally.size} samples in {seconds:.2f} s{at_a_time} ({latency(tally)})"
     again = [f"{tally.retried} sent again while nothing listened"] if tally.retried else []
     parts = [*verdicts(tally), asked, *again, *truth(tally)]
     passed = tally.passes(budget)

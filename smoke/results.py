@@ -1,19 +1,18 @@
 """What became of each sample, APP/.run/smoke/results.jsonl, written as it comes.
 
-Until the last answer is there, the file has another name; so a run that was stopped can go on where
-it was, and what an earlier one has left stays as it is.
+Until the run is over, the file has another name; so one that was stopped can go on where it was,
+and what an earlier one has left stays as it is.
 """
 
 import contextlib
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from smoke import golden, jsonl, samples
+from smoke import atomic, golden, jsonl, samples
 from smoke.client import Answer, Failure
 from smoke.compare import Comparison, Verdict
 from smoke.fault import Fault
@@ -22,6 +21,8 @@ from smoke.index import Index
 from smoke.samples import Sample
 
 ABOUT = "run"
+BEGAN = "began"
+SERVED_WITH = "served_with"
 AGAIN = "begin anew, without RESUME"
 GONE = "(no longer among the samples)"
 
@@ -47,11 +48,15 @@ def part(app: Path) -> Path:
     return path(app).with_suffix(".part")
 
 
-def about(app: Path, url: str, tolerance: float) -> dict[str, Any]:
-    """What must be the same for a run to go on where it was."""
+def about(app: Path, url: str, tolerance: float, served_with: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for a run to go on where it was.
+
+    Args:
+        served_with: see `Endpoint.made_with`.
+    """
     files = {"samples": samples.path(app), "goldens": golden.path(app)}
     digests = {name: found for name, file in files.items() if (found := digest(file))}
-    return {"url": url, "tolerance": tolerance, **digests}
+    return {"url": url, "tolerance": tolerance, **digests, SERVED_WITH: dict(served_with)}
 
 
 def digest(file: Path) -> str | None:
@@ -63,31 +68,50 @@ def digest(file: Path) -> str | None:
         return None
 
 
-@contextlib.contextmanager
-def writing(app: Path, run: Mapping[str, Any], resume: bool) -> Iterator[tuple[BinaryIO, int]]:
-    """Have results written, after those of a run that was stopped, if it is to go on.
+def began(app: Path, run: Mapping[str, Any]) -> float:
+    """When a run that was stopped began, in seconds since the epoch, if this may go on with it.
 
     Args:
         run: see `about`.
 
-    Yields:
-        the file, to write `line` of each sample to; and how many samples have theirs already.
-
     Raises:
-        Fault: there is nothing to go on with, or it is of another run; or it cannot be written.
+        Fault: there is nothing to go on with, or it is of another run.
     """
     file = part(app)
-    end, count = _whole_lines(file, run) if resume else (0, 0)
+    then = jsonl.read_head(file, ABOUT)
+    if then is None or BEGAN not in then:
+        raise Fault(f"{file}: there is no run to go on with", AGAIN)
+    changed = [name for name in run if name != SERVED_WITH and then.get(name) != run[name]]
+    changed += golden.differing(then[SERVED_WITH], run[SERVED_WITH])
+    if changed:
+        raise Fault(f"{file}: of another run: {', '.join(changed)} changed since", AGAIN)
+    return float(then[BEGAN])
+
+
+@contextlib.contextmanager
+def writing(app: Path, run: Mapping[str, Any], began: float, resume: bool) -> Iterator[BinaryIO]:
+    """Have results written, after those of a run that was stopped, if it is to go on.
+
+    Nothing is touched before; so begin with the first answer, lest a run that gets none takes away
+    what one that was stopped has left.
+
+    Args:
+        run: see `about`.
+        began: when, in seconds since the epoch.
+
+    Yields:
+        the file, to write `line` of each sample to.
+
+    Raises:
+        Fault: it cannot be written.
+    """
+    file = part(app)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("r+b" if resume else "wb") as opened:
-            if not resume:
-                opened.write(jsonl.encode({ABOUT: dict(run)}))
-            else:
-                # A process that was killed may have left half a line.
-                opened.truncate(end)
-                opened.seek(end)
-            yield opened, count
+        with atomic.writing(file) as aside:
+            aside.write(jsonl.encode({ABOUT: {**run, BEGAN: began}}))
+            aside.writelines(_kept(file) if resume else ())
+        with file.open("ab") as opened:
+            yield opened
         file.replace(path(app))
     except OSError as error:
         raise Fault(
@@ -100,12 +124,9 @@ def line(comparison: Comparison) -> bytes:
     return jsonl.encode(comparison.row())
 
 
-def before(app: Path, asked: Iterator[Sample], count: int) -> Iterator[Comparison]:
-    """The first results of a run that is not over; `asked` are the samples from the first on."""
-    with part(app).open("rb") as file:
-        file.readline()
-        for row in itertools.islice(file, count):
-            yield _comparison(json.loads(row), next(asked))
+def before(app: Path) -> Iterator[Comparison]:
+    """What a run that was stopped has found out, in the order of asking."""
+    return _comparisons(app, map(json.loads, _kept(part(app))))
 
 
 def stream(app: Path) -> Iterator[Comparison]:
@@ -116,9 +137,6 @@ def stream(app: Path) -> Iterator[Comparison]:
     Raises:
         Fault: one of the files cannot be read; the line is named.
     """
-    kept = Index()
-    for sample in samples.stream(app):
-        kept.add(sample.id, json.dumps(asdict(sample)))
     rows = jsonl.read(
         path(app),
         required={"id": jsonl.ID, "verdict": VERDICT, "seconds": jsonl.NUMBER},
@@ -126,23 +144,28 @@ def stream(app: Path) -> Iterator[Comparison]:
         cure="run `make smoke` again",
         head=ABOUT,
     )
+    return _comparisons(app, rows)
+
+
+def _kept(file: Path) -> Iterator[bytes]:
+    """The lines of a run that was stopped, but for those to ask again: where no response came."""
+    with file.open("rb") as opened:
+        opened.readline()
+        for each in opened:
+            # A process that was killed may have left half a line.
+            if not each.endswith(b"\n"):
+                return
+            failure = json.loads(each).get("failure")
+            if failure is None or failure["status"] is not None:
+                yield each
+
+
+def _comparisons(app: Path, rows: Iterable[dict[str, Any]]) -> Iterator[Comparison]:
+    kept = Index()
+    for sample in samples.stream(app):
+        kept.add(sample.id, json.dumps(asdict(sample)))
     for row in rows:
         yield _comparison(row, _sample(row["id"], kept.get(row["id"])))
-
-
-def _whole_lines(file: Path, run: Mapping[str, Any]) -> tuple[int, int]:
-    """Where the last whole line of a run that was stopped ends, and how many samples it has."""
-    if (then := jsonl.read_head(file, ABOUT)) is None:
-        raise Fault(f"{file}: there is no run to go on with", AGAIN)
-    if changed := [name for name in run if then.get(name) != run[name]]:
-        raise Fault(f"{file}: of another run: {', '.join(changed)} changed since", AGAIN)
-    end = count = 0
-    with file.open("rb") as opened:
-        for each in opened:
-            if each.endswith(b"\n"):
-                end += len(each)
-                count += 1
-    return end, count - 1
 
 
 def _sample(name: str, kept: str | None) -> Sample:

@@ -7,14 +7,12 @@ exit: 0 all was shown, or there was nothing · 2 no terminal, or a file that can
 """
 
 import json
-import signal
 import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 
 from smoke import arguments, fault, golden, lock, proposal, report, samples, terminal, ties
 from smoke.client import Answer
@@ -194,13 +192,6 @@ def _unpacked(packed: str) -> Comparison:
 
 def main() -> int:
     """Read the command line and do it."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    # Else the terminal would stay without an echo.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, leave)
     return review(arguments.parser("review", __doc__ or "", asks=False).parse_args())
 
 

@@ -1,6 +1,5 @@
 """All samples of an app, asked and judged: what the command line and pytest share."""
 
-import itertools
 import json
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -65,7 +64,7 @@ class Suite:
         threads: int,
         verb: str,
         wanted: Callable[[], None] = lambda: None,
-        skip: int = 0,
+        skip: Collection[str] = (),
         patience: float = 0.0,
         only: Collection[str] | None = None,
     ) -> Iterator[Comparison]:
@@ -75,15 +74,15 @@ class Suite:
             tolerance: how far a score may lie from its golden, absolute.
             verb: named in the progress on a terminal.
             wanted: called now and then; raises what is to end the asking.
-            skip: how many have been asked before.
+            skip: the ids of those that have been asked before.
             patience: for how many seconds to try again where nothing listens any more.
             only: the ids of those to ask, if not all.
 
         Raises:
             Unanswered: nothing listens at the client's URL.
         """
-        asked = itertools.islice(self.samples(only), skip, None)
-        with Progress(verb, self.size if only is None else len(only), skip) as progress:
+        asked = (each for each in self.samples(only) if each.id not in skip)
+        with Progress(verb, self.size if only is None else len(only), len(skip)) as progress:
 
             def tell(done: int) -> None:
                 progress(done)

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_a_command_prints_its_summary_and_usage_without_doing_anything(command: 
 def test_a_command_is_in_the_readme_and_in_the_makefile(command: Path) -> None:
     assert f"bin/{command.name}" in README
     assert f"bin/{command.name}" in MAKEFILE
+
+
+def test_the_help_of_smoke_names_every_option_that_it_takes() -> None:
+    words = [sys.executable, "-m", "smoke", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    # Which app it is, all commands of bin/ take from APP.
+    taken = set(re.findall(r"--[a-z]+", done.stdout)) - {"--help", "--app"}
+    said = set(re.findall(r"--[a-z]+", (ROOT / "bin" / "smoke.sh").read_text(encoding="utf-8")))
+    assert taken <= said
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "help"])

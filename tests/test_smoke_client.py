@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,27 @@ def test_a_stream_of_any_length_keeps_a_window_of_it(model: FakeModel) -> None:
         assert taken <= int(sample.id) + 2 * 8
         if sample.id == "40":
             break
+
+
+def test_behind_a_sample_that_takes_long_only_so_many_are_held(model: FakeModel) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Sample]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Sample(str(taken), "long" if taken == 1 else "x")
+
+    def think(request: Request) -> Response:
+        if request.text == "long":
+            # Time enough for the others to go far ahead, if nothing held them.
+            time.sleep(0.5)
+        return Response({"label": "x", "score": 1})
+
+    model.think = think
+    first, _ = next(replies.stream(Client(model.url, None, 4), endless(), threads=4, window=8))
+    assert first.id == "1"
+    assert taken <= 5 * 8
 
 
 @pytest.fixture

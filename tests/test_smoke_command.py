@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -14,7 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from smoke import __main__ as command
-from smoke import fault, golden, jsonl, samples
+from smoke import fault, golden, jsonl, lock, proposal, record, samples
 from tests.fake_model import FakeModel, Request, Response, rate
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +79,11 @@ def failing(request: Request) -> Response:
     """What a handler that cannot take one text answers."""
     refusal = {"code": 503, "message": "Prediction failed"}
     return Response(refusal, 503) if request.text == "one" else rate(request)
+
+
+def interrupted(*_: object) -> Any:
+    """What Ctrl-C does to whatever is at work."""
+    raise KeyboardInterrupt
 
 
 def test_the_same_answers_exit_0_with_one_line(
@@ -204,12 +210,33 @@ def test_ctrl_c_while_accepting_leaves_the_old_goldens(
     before = golden.path(app).read_bytes()
     model.think = wrong
 
-    def interrupted(row: object) -> bytes:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(jsonl, "encode", interrupted)
     assert smoke("accept") == 130
     assert golden.path(app).read_bytes() == before
+
+
+def signal_after(
+    model: FakeModel,
+    count: int,
+    think: Callable[[Request], Response] = rate,
+    number: signal.Signals = signal.SIGINT,
+) -> None:
+    """Send this process a signal when it has asked so many samples more."""
+    model.requests.clear()
+
+    def answer(request: Request) -> Response:
+        if len(model.requests) == count:
+            signal.raise_signal(number)
+        return think(request)
+
+    model.think = answer
+
+
+def hangs_up(request: Request) -> Response:
+    """What comes of a server that dies: of some texts, nothing; of one, a status."""
+    if request.text.endswith("7"):
+        raise ConnectionResetError
+    return Response({"message": "down"}, 503) if request.text == "text 003" else rate(request)
 
 
 @pytest.fixture
@@ -218,17 +245,15 @@ def stopped(app: Path, model: FakeModel) -> int:
     lines = [json.dumps({"id": f"s{n}", "text": f"text {n:03}"}) for n in range(300)]
     samples.path(app).write_text("\n".join(lines), encoding="utf-8")
     assert smoke("accept") == 0
-    model.requests.clear()
-
-    def stop(request: Request) -> Response:
-        if len(model.requests) == 100:
-            signal.raise_signal(signal.SIGINT)
-        return rate(request)
-
-    model.think = stop
+    signal_after(model, 100)
     assert smoke("--threads", "1") == 130
     model.think = rate
     return len(model.requests)
+
+
+def resumable(app: Path) -> int:
+    """How many samples the run that was stopped has results of."""
+    return (app / ".run" / "smoke" / "results.part").read_bytes().count(b"\n") - 1
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(
@@ -247,6 +272,134 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     # It is over now.
     assert smoke("--resume") == 2
     assert "no run to go on with" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_run_that_goes_on_tells_its_own_time_and_when_the_first_began(
+    app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, now = resumable(app), time.time()
+    capsys.readouterr()
+    assert smoke("--resume") == 0
+    assert f"300 same · {300 - before} of 300 samples in " in capsys.readouterr().out
+    assert record.read(app).began < now
+    suite = ET.parse(app / ".run" / "smoke" / "junit.xml").getroot()[0]  # noqa: S314 - our own file
+    assert suite.get("time") is None
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_run_that_was_stopped_does_not_go_on_with_another_version(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served_with(app, model.url, "a")
+    signal_after(model, 100)
+    assert smoke("--threads", "1") == 130
+    served_with(app, model.url, "b")
+    assert smoke("--resume") == 2
+    assert "of another run: version, device changed since" in capsys.readouterr().err
+    served_with(app, model.url, "a")
+    model.think = rate
+    assert smoke("--resume") == 0
+
+
+@pytest.mark.usefixtures("stopped")
+def test_what_no_response_came_for_is_asked_again(app: Path, model: FakeModel) -> None:
+    signal_after(model, 200, hangs_up)
+    assert smoke("--threads", "1") == 130
+    model.think = rate
+    model.requests.clear()
+    assert smoke("--resume") == 1
+    asked = {each.text for each in model.requests}
+    assert {"text 007", "text 017"} < asked
+    assert not {"text 001", "text 003"} & asked
+    assert [row["id"] for row in results(app) if row["verdict"] != "same"] == ["s3"]
+    assert {row["id"] for row in results(app)} == {f"s{n}" for n in range(300)}
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_run_that_gets_no_answer_leaves_the_one_that_was_stopped(
+    app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert smoke("--url", "http://127.0.0.1:9/predictions/x") == 3
+    assert smoke("--resume") == 0
+    assert "300 same" in capsys.readouterr().out
+
+
+def test_a_polite_kill_leaves_a_run_that_can_go_on(
+    app: Path, model: FakeModel, stopped: int
+) -> None:
+    signal_after(model, 150, number=signal.SIGTERM)
+    assert smoke("--threads", "1") == 143
+    assert 128 <= resumable(app) < 300
+    model.think = rate
+    assert smoke("--resume") == 0
+
+
+def test_a_run_that_is_stopped_before_it_has_told_can_go_on(
+    app: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smoke("accept")
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "write", interrupted)
+        assert smoke() == 130
+    model.requests.clear()
+    assert smoke("--resume") == 0
+    assert not model.requests
+    assert record.read(app).resumed == 3
+
+
+def test_how_to_go_on_names_all_that_it_takes(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str], stopped: int
+) -> None:
+    signal_after(model, 150)
+    smoke("--threads", "1", "--tolerance", "0.0123456789", "--budget", "2")
+    assert "BUDGET=2 TOLERANCE=0.0123456789 RESUME=1`" in capsys.readouterr().err
+
+
+def test_one_run_at_a_time_and_the_other_is_told_whose_turn_it_is(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smoke("accept")
+    with lock.asking(app, "smoke"):
+        assert smoke() == 2
+    said = capsys.readouterr().err
+    assert f"smoke: smoke (pid {os.getpid()}) is asking the samples of {app}: end that" in said
+    assert smoke() == 0
+
+
+def switching(app: Path, model: FakeModel) -> Callable[[Request], Response]:
+    """What comes while a reload makes version b live half-way."""
+
+    def think(request: Request) -> Response:
+        if request.text == "one":
+            served_with(app, model.url, "b")
+        return rate(request)
+
+    return think
+
+
+def test_the_answers_of_two_versions_are_not_accepted(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served_with(app, model.url, "a")
+    model.think = switching(app, model)
+    for words in (["accept"], ["accept", "--only", "first"]):
+        served_with(app, model.url, "a")
+        assert smoke(*words) == 1
+        assert "has changed while it was asked (version a, now b;" in capsys.readouterr().err
+        assert not golden.path(app).exists()
+    assert not list(samples.path(app).parent.glob(".golden*"))
+
+
+def test_a_run_of_two_versions_says_so_and_proposes_nothing(
+    app: Path, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served_with(app, model.url, "a")
+    model.think = switching(app, model)
+    assert smoke() == 1
+    assert "has changed while it was asked (version a, now b;" in capsys.readouterr().err
+    assert not proposal.path(app).exists()
+    assert record.read(app).served_with == {}
 
 
 @pytest.mark.usefixtures("stopped")
@@ -271,7 +424,10 @@ def test_half_a_line_of_a_run_that_was_killed_is_asked_again(app: Path) -> None:
     assert len(results(app)) == 300
 
 
-def test_ctrl_c_ends_at_once_while_the_server_hangs(app: Path, model: FakeModel) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_at_once_while_the_server_hangs(
+    app: Path, model: FakeModel, number: signal.Signals
+) -> None:
     arrived, answered = threading.Event(), threading.Event()
 
     def hang(request: Request) -> Response:
@@ -285,16 +441,33 @@ def test_ctrl_c_ends_at_once_while_the_server_hangs(app: Path, model: FakeModel)
         cwd=ROOT,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        # A shell that runs tests in the background leaves SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A shell that runs tests in the background leaves SIGINT ignored, and nohup SIGHUP.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert arrived.wait(10)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=5)
     answered.set()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in err
-    assert not golden.path(app).exists()
+    assert list(samples.path(app).parent.iterdir()) == [samples.path(app)]
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(app: Path, model: FakeModel) -> None:
+    process: subprocess.Popen[bytes]
+
+    def hang_up(request: Request) -> Response:
+        process.send_signal(signal.SIGHUP)
+        return rate(request)
+
+    model.think = hang_up
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smoke", "accept", "--threads", "1"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert process.wait(10) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Samples and goldens: what is read, what is written, and which line is to blame."""
 
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from smoke import atomic, golden, samples
+from smoke import atomic, golden, index, samples
 from smoke.fault import Fault
 from smoke.golden import Golden
+from smoke.index import Index
 
 GOOD = '{"id": "a", "text": "fine"}\n'
 
@@ -108,6 +111,28 @@ def test_a_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Fault, match="cannot be written"):
         atomic.write(tmp_path / "file" / "below", b"")
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file grows beyond 64 KiB."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_no_room_for_the_index_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "CACHE", 1)
+    kept = Index()
+
+    def fill() -> None:
+        for number in range(10_000):
+            kept.add(f"sample {number}", "x" * 100)
+
+    with pytest.raises(Fault, match="free that place"):
+        fill()
 
 
 def test_the_samples_of_the_root_app_cover_labels_and_edges() -> None:

@@ -23,7 +23,7 @@ from smoke import (
     statistics,
     tables,
 )
-from smoke.client import Answer, Failure
+from smoke.client import Answer, Client, Failure
 from smoke.compare import Comparison
 from smoke.figures import Figures
 from smoke.samples import Sample
@@ -319,6 +319,26 @@ def test_compare_says_whether_the_flips_are_more_than_chance(
     ):
         loop_compare.show(before, after, Tally(), Tally.of(new))
         assert capsys.readouterr().out.splitlines()[-1] == last
+
+
+def test_compare_asks_in_turn_and_keeps_no_sample() -> None:
+    taken = 0
+
+    def endless() -> Iterator[Sample]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Sample(str(taken), "x")
+
+    with FakeModel() as model:
+        both = (Client(f"{model.url}/a"), Client(f"{model.url}/b"))
+        found = loop_compare.in_turn(both, endless())
+        for number in range(1, 4):
+            sample, *_ = next(found)
+            assert (sample.id, taken) == (str(number), number)
+        asked = [request.path[-1] for request in model.requests]
+    # Each once before, and then whoever came last begins.
+    assert "".join(asked) == "ab" + "ab" + "ba" + "ab"
 
 
 def smoke(app: Path, model: FakeModel, *words: str) -> None:
