@@ -16,7 +16,7 @@ trap 'interrupted=1' INT
 
 leave_word
 status=0
-python -m smoke.load "$@" || status=$?
+python -m smoke.load.start "$@" || status=$?
 explain "$status"
 [[ -z $interrupted ]] || exit 130
 exit "$status"

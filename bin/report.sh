@@ -7,4 +7,4 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin "$@"
-python -m smoke.page "$@"
+python -m smoke.report.page "$@"

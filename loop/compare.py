@@ -17,12 +17,13 @@ from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
 from loop.versions import Versions
-from smoke import arguments, endpoint, report, samples, statistics, terminal
+from smoke import arguments, endpoint, samples, terminal, wording
 from smoke.client import Answer, Client
 from smoke.compare import Turn, compare
 from smoke.fault import Fault, Unanswered, run
 from smoke.golden import DIGITS, Golden
 from smoke.replies import Timed
+from smoke.report import statistics
 from smoke.samples import Sample
 from smoke.tally import Tally
 from smoke.terminal import Progress
@@ -137,11 +138,11 @@ def accepted(sample: Sample, timed: Timed) -> Golden | None:
 def show(before: Side, after: Side, old: Tally, new: Tally) -> None:
     """Print what differs between two versions, and how fast and how right each is."""
     colour = terminal.has_colour(sys.stdout)
-    for line in report.differences(new, terminal.width(), colour):
+    for line in wording.differences(new, terminal.width(), colour):
         print(line)
-    print(f"compare: {before} → {after}: {' · '.join(report.verdicts(new))}")
+    print(f"compare: {before} → {after}: {' · '.join(wording.verdicts(new))}")
     for side, tally in ((before, old), (after, new)):
-        print(" · ".join([f"{side.version}  {report.latency(tally)}", *report.truth(tally)]))
+        print(" · ".join([f"{side.version}  {wording.latency(tally)}", *wording.truth(tally)]))
     if new.turns:
         print(statistics.mcnemar_words(new.turns[Turn.REGRESSION], new.turns[Turn.FIX]))
 

@@ -19,7 +19,7 @@ from typing import Any
 from loop import cause, recorder, server_log
 from loop.cause import FAILED, LOAD_FAILED, Cause, Frame
 from loop.settings import Settings
-from smoke import client, report
+from smoke import client, wording
 from smoke.fault import Fault
 from smoke.terminal import escape
 
@@ -225,8 +225,8 @@ def by_cause(
         groups.setdefault(causes[reply].kind, []).append(sample)
     told = []
     for ids in groups.values():
-        count = f"{report.requests(sum(times[each] for each in ids))}, " if times else ""
-        told.append(f"{causes[failed[ids[0]]]}\n  {count}samples: {report.some(ids, SHOWN_IDS)}")
+        count = f"{wording.requests(sum(times[each] for each in ids))}, " if times else ""
+        told.append(f"{causes[failed[ids[0]]]}\n  {count}samples: {wording.some(ids, SHOWN_IDS)}")
     return "\n".join([f"{len(told)} causes", *told] if len(told) > 1 else told)
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from loop import failures, ready
 from loop.settings import Settings
-from smoke import arguments, endpoint, golden, report, samples, terminal
+from smoke import arguments, endpoint, golden, samples, terminal, wording
 from smoke.client import Client, Failure
 from smoke.compare import Verdict
 from smoke.fault import Fault, Refused
@@ -126,11 +126,11 @@ def show(tally: Tally, kind: Gate, verb: str, seconds: float) -> None:
     colour = terminal.has_colour(sys.stdout)
     # A sample without a golden differs from nothing, and of those that failed, `check` tells why.
     told_elsewhere = (Verdict.NEW, Verdict.FAILED)
-    for line in report.differences(tally, terminal.width(), colour, but=told_elsewhere):
+    for line in wording.differences(tally, terminal.width(), colour, but=told_elsewhere):
         print(line)
     if tally.size:
         budget = arguments.budget() if kind is Gate.GOLDEN else None
-        line = report.summary(verb, tally, seconds, arguments.THREADS, colour, budget)
+        line = wording.summary(verb, tally, seconds, arguments.THREADS, colour, budget)
         print(line, flush=True)
         if budget is not None and not tally.verdicts[Verdict.FAILED]:
-            print(f"{verb}: {report.budget(tally, budget)}", flush=True)
+            print(f"{verb}: {wording.budget(tally, budget)}", flush=True)

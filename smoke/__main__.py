@@ -27,12 +27,12 @@ from smoke import (
     lock,
     proposal,
     record,
-    report,
     results,
     samples,
     terminal,
     ties,
     unanswered,
+    wording,
 )
 from smoke.client import Client, Failure
 from smoke.compare import Comparison, Turn, Verdict
@@ -89,10 +89,10 @@ def _run(given: Namespace) -> int:
     if differing and not (tally.all_same and set(differing) == {"version"}):
         print(f"the goldens were made with {'; '.join(differing.values())}")
     about = (tally, ended.seconds, given.threads, colour, given.budget, ended.resumed)
-    print(report.summary("smoke", *about))
+    print(wording.summary("smoke", *about))
     _tell_unmatched(loaded, tally, given)
     if given.budget is not None and not failed:
-        print(f"smoke: {report.budget(tally, given.budget)}")
+        print(f"smoke: {wording.budget(tally, given.budget)}")
     if meanwhile:
         print(f"smoke: {_mixed(meanwhile)}: run `{_make('smoke', given)}` again", file=sys.stderr)
         return 1
@@ -331,7 +331,7 @@ def _record(
 
 def _print_differences(tally: Tally, marked: Mapping[str, ties.Tie] = NO_TIES) -> None:
     colour = terminal.has_colour(sys.stdout)
-    for line in report.differences(tally, terminal.width(), colour, ties=marked):
+    for line in wording.differences(tally, terminal.width(), colour, ties=marked):
         print(line)
 
 
@@ -346,7 +346,7 @@ def _tell_unmatched(loaded: Suite, tally: Tally, given: Namespace) -> None:
         if count:
             print(
                 f"smoke: {golden.path(given.app)}: {count} {what}:"
-                f" {report.some(ids, SHOWN, count)}: {cure} with `{_make('accept', given)}`",
+                f" {wording.some(ids, SHOWN, count)}: {cure} with `{_make('accept', given)}`",
                 file=sys.stderr,
             )
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 from smoke import atomic
 from smoke.compare import Comparison, Verdict
-from smoke.report import change
 from smoke.tally import Tally
+from smoke.wording import change
 
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, not even escaped."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from smoke import arguments, fault, golden, lock, proposal, report, samples, terminal, ties
+from smoke import arguments, fault, golden, lock, proposal, samples, terminal, ties, wording
 from smoke.client import Answer
 from smoke.compare import Comparison, Turn, Verdict, compare
 from smoke.fault import Fault
@@ -67,7 +67,7 @@ def review(given: Namespace) -> int:
 
 
 class Waiting:
-    """The proposed changes that are to be decided, however many, in the order of `report.TAGS`.
+    """The proposed changes that are to be decided, however many, in the order of `wording.TAGS`.
 
     What is settled, by a golden that says the same or a sample that is gone, leaves the proposal.
 
@@ -76,7 +76,7 @@ class Waiting:
     """
 
     def __init__(self, app: Path) -> None:
-        self._kinds: dict[Verdict | Turn, Index] = {kind: Index() for kind in report.TAGS}
+        self._kinds: dict[Verdict | Turn, Index] = {kind: Index() for kind in wording.TAGS}
         suite, proposed = Suite(app), Index()
         for each in proposal.stream(app):
             proposed.add(each.id, json.dumps([each.label, each.score]))
@@ -151,11 +151,11 @@ def _accept(app: Path, accepted: Golden) -> None:
 
 def _show(change: Comparison, position: str, tie: ties.Tie | None) -> None:
     colour, sample = terminal.has_colour(sys.stdout), change.sample
-    tag, hue = report.TAGS[change.turn or change.verdict]
+    tag, hue = wording.TAGS[change.turn or change.verdict]
     print(f"{position}  {terminal.paint(tag, hue, colour)}  {sample.id}")
-    text = terminal.escape(report.text(sample))
+    text = terminal.escape(wording.text(sample))
     print(f"  {terminal.fit(text, LINES * terminal.width() - 2)}")
-    print(f"  {report.outcome(change, tie)}")
+    print(f"  {wording.outcome(change, tie)}")
 
 
 def _ask(keys: Keys) -> Decision:

@@ -3,8 +3,8 @@
 import pytest
 
 from smoke.compare import Comparison, Verdict
-from smoke.report import change
 from smoke.samples import Sample
+from smoke.wording import change
 
 
 def test_answers_as_accepted(sample: Sample, comparisons: dict[str, Comparison]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
 
-from smoke import page as report
 from smoke.client import Answer, Failure
 from smoke.compare import Comparison
+from smoke.report import page as report
 from smoke.samples import Sample
 from tests import past_run
 from tests.past_run import judged

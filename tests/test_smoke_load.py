@@ -1,4 +1,4 @@
-"""`python -m smoke.load`: what it takes, what Locust tells of a server, and how it ends."""
+"""`python -m smoke.load.start`: what it takes, what Locust tells of a server, and how it ends."""
 
 import itertools
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from smoke import load
 from smoke.fault import Fault
-from smoke.load import Figures
+from smoke.load import start
+from smoke.load.start import Figures
 from tests.fake_model import FakeModel, Request, Response, rate
 
 ROOT = Path(__file__).parent.parent
@@ -35,9 +35,9 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def start(*words: str, **environment: str) -> subprocess.Popen[str]:
+def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "smoke.load", *words],
+        [sys.executable, "-m", "smoke.load.start", *words],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -49,7 +49,7 @@ def start(*words: str, **environment: str) -> subprocess.Popen[str]:
 
 def run(*words: str, **environment: str) -> tuple[int, str, str]:
     """Run the command: exit code, stdout, stderr."""
-    with start(*words, **environment) as process:
+    with begin(*words, **environment) as process:
         try:
             out, err = process.communicate(timeout=60)
         finally:
@@ -69,7 +69,7 @@ def test_users_that_are_no_number_are_named_with_the_cure(
 ) -> None:
     monkeypatch.setenv("USERS", users)
     with pytest.raises(Fault, match=f'USERS "{users}": .*: give one such as 16'):
-        load.locust([])
+        start.locust([])
 
 
 @pytest.mark.parametrize("time", ["5 parsecs", "0", "0s", "1.5s", "30s5m", "-1s", "s"])
@@ -78,7 +78,7 @@ def test_a_time_that_is_none_is_named_with_the_cure(
 ) -> None:
     monkeypatch.setenv("TIME", time)
     with pytest.raises(Fault, match=f'TIME "{time}": .*: give one such as 30s'):
-        load.locust([])
+        start.locust([])
 
 
 @pytest.mark.parametrize("time", ["30", "30s", "5m", "1h30m", "1h5s"])
@@ -86,26 +86,27 @@ def test_a_time_that_locust_takes_is_taken(
     app: Path, monkeypatch: pytest.MonkeyPatch, time: str
 ) -> None:
     monkeypatch.setenv("TIME", time)
-    assert time in load.locust([])
+    assert time in start.locust([])
 
 
 def test_what_the_user_says_to_locust_comes_last_and_wins(app: Path) -> None:
-    assert load.locust(["--users", "3"])[-2:] == ["--users", "3"]
-    assert "--users" not in load.locust(["--worker", "--master-host", "there"])
+    assert start.locust(["--users", "3"])[-2:] == ["--users", "3"]
+    assert "--users" not in start.locust(["--worker", "--master-host", "there"])
 
 
 def test_the_summary_is_one_line() -> None:
     times = {"p50": 98.0, "p95": 190.0, "p99": 230.0, "worst": 311.4}
-    assert load.summary(Figures(16, 420, 0, 3.0, times), False) == (
+    assert start.summary(Figures(16, 420, 0, 3.0, times), False) == (
         "load: 420 requests in 3.0 s, 16 at a time · 140.0 a second"
         " · p50 98 ms, p95 190 ms, p99 230 ms, worst 311 ms · all answered"
     )
-    assert load.summary(Figures(16, 420, 2, 3.0, times), False).endswith(" · 2 failed")
-    assert "no answer" in load.summary(Figures(16, 0, 0, 0.0, {}), False)
+    assert start.summary(Figures(16, 420, 2, 3.0, times), False).endswith(" · 2 failed")
+    assert "no answer" in start.summary(Figures(16, 0, 0, 0.0, {}), False)
 
 
 def test_nothing_that_others_import_replaces_python_s_sockets() -> None:
-    code = "import sys, smoke.load, smoke.__main__, loop.explain; sys.exit('gevent' in sys.modules)"
+    modules = "smoke.load.start, smoke.__main__, loop.explain"
+    code = f"import sys, {modules}; sys.exit('gevent' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert done.returncode == 0
 
@@ -172,7 +173,7 @@ def test_an_answer_without_a_label_is_a_failure(app: Path) -> None:
 
 def test_ctrl_c_ends_it_with_the_figures_and_the_report_and_nothing_stays(app: Path) -> None:
     with FakeModel() as model:
-        process = start(URL=model.url, TIME="60s")
+        process = begin(URL=model.url, TIME="60s")
         while len(model.requests) < 10:
             assert process.poll() is None
             time.sleep(0.01)

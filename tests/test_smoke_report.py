@@ -11,23 +11,13 @@ from pathlib import Path
 import pytest
 
 from loop import compare as loop_compare
-from smoke import (
-    fault,
-    golden,
-    histogram,
-    jsonl,
-    page,
-    record,
-    results,
-    samples,
-    statistics,
-    tables,
-)
+from smoke import fault, golden, jsonl, record, results, samples
 from smoke.client import Answer, Client, Failure
 from smoke.compare import Comparison
-from smoke.figures import Figures
+from smoke.report import histogram, page, statistics, tables
+from smoke.report.figures import Figures
+from smoke.report.statistics import Share
 from smoke.samples import Sample
-from smoke.statistics import Share
 from smoke.tally import Tally
 from tests import past_run
 from tests.fake_model import FakeModel
@@ -285,7 +275,7 @@ def test_many_samples_stream_through_and_the_page_stays_small(tmp_path: Path) ->
     past_run.leave(tmp_path, many, {})
     assert samples.path(tmp_path).stat().st_size > 35_000_000
     code = (
-        "import pathlib; from smoke import page, statistics; statistics.Share(1, 2).interval;"
+        "import pathlib; from smoke.report import page, statistics; statistics.Share(1, 2).interval;"
         # Not getrusage: its peak is that of whoever started the process, if that was higher.
         "status = pathlib.Path('/proc/self/status').read_text;"
         "peak = lambda: int(status().split('VmHWM:')[1].split()[0]); before = peak();"
@@ -300,7 +290,7 @@ def test_many_samples_stream_through_and_the_page_stays_small(tmp_path: Path) ->
 
 def test_smoke_itself_never_waits_for_scipy_or_jinja() -> None:
     code = (
-        "import sys, smoke.__main__, loop.compare, smoke.statistics as s; s.mcnemar_words(2, 3);"
+        "import sys, smoke.__main__, loop.compare, smoke.report.statistics as s; s.mcnemar_words(2, 3);"
         "print(sorted({'scipy', 'numpy', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run(

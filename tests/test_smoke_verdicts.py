@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from smoke import junit, report, terminal
+from smoke import junit, terminal, wording
 from smoke.client import Answer, Failure, Reply
 from smoke.compare import Comparison, Turn, Verdict, compare, verdict
 from smoke.golden import Golden
@@ -82,7 +82,7 @@ def test_failures_come_first_and_the_same_is_not_shown() -> None:
             comparison(Failure("Prediction failed", 503, "1234")),
         ]
     )
-    shown = report.differences(tally, width=80, colour=False)
+    shown = wording.differences(tally, width=80, colour=False)
     assert shown == [
         "failed  a  good 0.5000 → 503 Prediction failed (x-request-id 1234)",
         "        text",
@@ -102,7 +102,7 @@ def test_a_text_takes_one_line_of_the_terminal_whatever_is_in_it() -> None:
     for text in ("한국어 " * 50, "a\nb\t\x1b[2J\u202e" * 50, "e\u0301" * 200, "x" * 72):
         sample = Sample("a", text)
         tally = Tally.of([comparison(Answer("bad", 1), sample=sample)])
-        _, line = report.differences(tally, width=80, colour=False)
+        _, line = wording.differences(tally, width=80, colour=False)
         assert line.isprintable()
         assert 78 <= terminal.cells(line) <= 80
 
@@ -111,7 +111,7 @@ def test_ids_of_wide_characters_are_aligned() -> None:
     tally = Tally.of(
         comparison(Answer("bad", 1), None, Sample(name, "")) for name in ("한국", "abcdef")
     )
-    shown = report.differences(tally, width=80, colour=False)
+    shown = wording.differences(tally, width=80, colour=False)
     assert shown[0] == "new     한국    bad 1.0000"
     assert shown[2] == "new     abcdef  bad 1.0000"
 
@@ -125,7 +125,7 @@ def test_the_summary_counts_verdicts_times_and_the_truth() -> None:
             comparison(Failure("no"), sample=Sample("a", "", label="good")),
         ]
     )
-    assert report.summary("smoke", tally, 0.414, threads=4, colour=False) == (
+    assert wording.summary("smoke", tally, 0.414, threads=4, colour=False) == (
         "smoke: 1 same · 1 failed · 2 labels changed (1 regression)"
         " · 4 samples in 0.41 s, 4 at a time (p50 12 ms, p95 12 ms)"
         " · truth 1/2 (goldens 2) · negative flip rate 50.0%"
@@ -134,13 +134,13 @@ def test_the_summary_counts_verdicts_times_and_the_truth() -> None:
 
 def test_what_was_sent_again_is_counted() -> None:
     again = compare(Sample("a", ""), GOLDEN, Timed(Answer("good", 0.5), 0.012, retries=3), 1e-4)
-    said = report.summary("smoke", Tally.of([again]), 0.414, threads=1, colour=False)
+    said = wording.summary("smoke", Tally.of([again]), 0.414, threads=1, colour=False)
     assert "1 sent again while nothing listened" in said
 
 
 def test_only_so_many_of_a_kind_are_shown_and_the_others_counted() -> None:
     changed = (comparison(Answer("bad", 1), sample=Sample(f"s{n}", "")) for n in range(150))
-    shown = report.differences(Tally.of(changed), width=80, colour=False)
+    shown = wording.differences(Tally.of(changed), width=80, colour=False)
     assert len(shown) == 201
     assert shown[-1].strip() == "and 50 more"
 

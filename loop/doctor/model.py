@@ -8,8 +8,8 @@ from loop.checks.finding import Finding, State, failure, ok, warning
 from loop.checks.tree import Tree
 from loop.doctor.subject import Subject
 from smoke import golden
-from smoke.report import some
 from smoke.suite import Suite
+from smoke.wording import some
 
 SHOWN = 5
 

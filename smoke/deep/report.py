@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from smoke import report
+from smoke import wording
 from smoke.client import Answer, Reply
 from smoke.deep.check import Check, Difference
 from smoke.terminal import cells, escape, fit, pad, paint
@@ -18,16 +18,16 @@ def lines(check: Check, colour: bool) -> list[str]:
     tag, hue = TAGS[check.passed]
     count = f"{len(check.differences) + check.more} of " if check.differences else ""
     about = f"not checked: {check.unchecked}" if check.unchecked else count + check.about
-    head = paint(pad(tag, report.TAG_COLUMNS), hue, colour) + pad(check.name, NAME_COLUMNS)
+    head = paint(pad(tag, wording.TAG_COLUMNS), hue, colour) + pad(check.name, NAME_COLUMNS)
     shown = check.differences[:SHOWN]
-    columns = max((min(cells(each.sample.id), report.ID_COLUMNS) for each in shown), default=0)
-    margin = " " * report.TAG_COLUMNS
+    columns = max((min(cells(each.sample.id), wording.ID_COLUMNS) for each in shown), default=0)
+    margin = " " * wording.TAG_COLUMNS
     found = [f"{margin}{_line(each, columns)}" for each in shown]
     if more := len(check.differences) + check.more - len(shown):
         found.append(paint(f"{margin}and {more} more", "dim", colour))
     if check.differences and check.hint:
         found.append(f"{margin}likely: {check.hint}")
-    return [head + fit(escape(about), report.MESSAGE_COLUMNS), *found]
+    return [head + fit(escape(about), wording.MESSAGE_COLUMNS), *found]
 
 
 def summary(checks: Iterable[Check], asked: int, size: int, seconds: float, colour: bool) -> str:
@@ -41,7 +41,7 @@ def summary(checks: Iterable[Check], asked: int, size: int, seconds: float, colo
 
 
 def _line(difference: Difference, columns: int) -> str:
-    name = pad(fit(escape(difference.sample.id), report.ID_COLUMNS), columns)
+    name = pad(fit(escape(difference.sample.id), wording.ID_COLUMNS), columns)
     one, other = difference.alone, difference.other
     digits = 6 if isinstance(other, Answer) and other.label == one.label else 4
     where = escape(difference.where)
@@ -51,4 +51,4 @@ def _line(difference: Difference, columns: int) -> str:
 def _said(reply: Reply, digits: int) -> str:
     if isinstance(reply, Answer):
         return f"{escape(reply.label)} {reply.score:.{digits}f}"
-    return fit(escape(str(reply)), report.MESSAGE_COLUMNS)
+    return fit(escape(str(reply)), wording.MESSAGE_COLUMNS)

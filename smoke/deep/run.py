@@ -5,8 +5,8 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 
-from smoke import report as words
 from smoke import terminal, unanswered
+from smoke import wording as words
 from smoke.client import Client, Failure
 from smoke.deep import batches, groups, parity, repeat, report, texts
 from smoke.deep.check import Asked, Check

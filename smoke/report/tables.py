@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from smoke import golden, report
+from smoke import golden, wording
 from smoke.compare import Turn, Verdict
-from smoke.figures import OTHER, Figures
 from smoke.record import Record
-from smoke.statistics import FEW, Share, mcnemar_words
+from smoke.report.figures import OTHER, Figures
+from smoke.report.statistics import FEW, Share, mcnemar_words
 from smoke.terminal import cells, escape, fit, pad, paint
 
 KINDS: dict[Verdict | Turn, str] = {
@@ -206,7 +206,7 @@ def failures(figures: Figures) -> Table:
         "What came instead of an answer",
         ("words", "samples", "first of them"),
         [
-            (cut(words, 300), f"{each.count:,}", report.some(each.first, 4, each.count))
+            (cut(words, 300), f"{each.count:,}", wording.some(each.first, 4, each.count))
             for words, each in groups[:WORDS]
         ],
         [f"and {len(groups) - WORDS} other words"] if len(groups) > WORDS else (),
@@ -241,7 +241,7 @@ def latency(figures: Figures, record: Record) -> Table:
     """How long answers took."""
     tally = figures.tally
     rows = [
-        (name, report.milliseconds(tally.quantile(share)))
+        (name, wording.milliseconds(tally.quantile(share)))
         for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("worst", 1.0))
     ]
     many = record.threads > 1

@@ -1,4 +1,4 @@
-"""The load that `smoke.load` has Locust make: each user asks one sample after the other.
+"""The load that `smoke.load.start` has Locust make: each user asks one sample after the other.
 
 Only Locust reads this file.
 """
@@ -24,18 +24,19 @@ from locust.env import Environment
 from locust.html import get_html_report
 from locust.runners import LocalRunner, MasterRunner
 
-from smoke import atomic, load, report, samples, tally, terminal, unanswered
+from smoke import atomic, samples, tally, terminal, unanswered, wording
 from smoke.client import READ_SECONDS, Answer, Failure, Reply, body, judge
 from smoke.fault import Fault
-from smoke.load import Figures
+from smoke.load import start
+from smoke.load.start import Figures
 from smoke.question import JSON
 from smoke.terminal import Progress
 
-MODEL = load.found()
+MODEL = start.found()
 HEADERS = {"Content-Type": JSON} | (
     {} if MODEL.token is None else {"Authorization": f"Bearer {MODEL.token}"}
 )
-BODIES = [(each.id, body(each, MODEL.url).decode()) for each in samples.read(load.app())]
+BODIES = [(each.id, body(each, MODEL.url).decode()) for each in samples.read(start.app())]
 # All users share it, so that each sample is asked as often as any other.
 QUESTIONS = itertools.cycle(BODIES)
 BEGAN = time.time()
@@ -175,7 +176,7 @@ def tell(environment: Environment) -> int:
     total = environment.stats.total
     for line in failures(colour):
         print(line)
-    print(load.summary(figures(environment), colour))
+    print(start.summary(figures(environment), colour))
     if is_short_of_cpu(environment):
         print(
             "load: Locust had no CPU to spare, and the server may be faster than this: spread the"
@@ -183,7 +184,7 @@ def tell(environment: Environment) -> int:
             file=sys.stderr,
         )
     leave_word()
-    path = load.app() / ".run" / "load.html"
+    path = start.app() / ".run" / "load.html"
     try:
         atomic.write(path, get_html_report(environment, show_download_link=False).encode())
     except Fault as fault:
@@ -218,7 +219,7 @@ def failures(colour: bool) -> Iterator[str]:
         times[words] += each.times
         ids[words].append(sample)
     for words, number in times.most_common():
-        yield from report.failed(report.requests(number), words, ids[words], colour)
+        yield from wording.failed(wording.requests(number), words, ids[words], colour)
 
 
 def leave_word() -> None:

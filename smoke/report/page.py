@@ -15,24 +15,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from smoke import (
-    arguments,
-    atomic,
-    fault,
-    golden,
-    histogram,
-    record,
-    report,
-    results,
-    samples,
-    tables,
-    terminal,
-)
+from smoke import arguments, atomic, fault, golden, record, results, samples, terminal, wording
 from smoke.compare import Comparison, Turn, Verdict
-from smoke.figures import Figures
-from smoke.histogram import Bar
 from smoke.record import Record
-from smoke.tables import NAME, cut
+from smoke.report import histogram, tables
+from smoke.report.figures import Figures
+from smoke.report.histogram import Bar
+from smoke.report.tables import NAME, cut
 
 HEADS: dict[Verdict | Turn, tuple[str, str]] = {
     Turn.REGRESSION: ("Regressions", "bad"),
@@ -125,12 +114,12 @@ def render(figures: Figures, kept: Record, notes: Sequence[str]) -> str:
     made = tables.all_of(figures, kept)
     return (
         environment()
-        .get_template("report.html.jinja")
+        .get_template("page.html.jinja")
         .render(
             name=NAMED.sub(r"\1", kept.url),
             verdict=verdict(figures),
             all_same=figures.tally.all_same,
-            parts=report.verdicts(figures.tally),
+            parts=wording.verdicts(figures.tally),
             notes=notes,
             tables=made,
             listings=listings(figures, kept),
@@ -193,7 +182,7 @@ def latency(figures: Figures) -> Chart | None:
     if not times:
         return None
     bars = histogram.bars(times, histogram.logarithmic(min(times), max(times), RANGES))
-    return _chart("Latency, on a logarithmic scale", bars, report.milliseconds)
+    return _chart("Latency, on a logarithmic scale", bars, wording.milliseconds)
 
 
 def _chart(title: str, bars: Sequence[Bar], unit: Callable[[float], str]) -> Chart:
@@ -240,7 +229,7 @@ def main() -> int:
     colour = terminal.has_colour(sys.stdout)
     for note in changed(app, kept):
         print(f"report: {note}", file=sys.stderr)
-    print(f"{verdict(figures)}: {' · '.join(report.verdicts(figures.tally))}\n")
+    print(f"{verdict(figures)}: {' · '.join(wording.verdicts(figures.tally))}\n")
     print("\n".join(tables.lines(tables.all_of(figures, kept), terminal.width(), colour)))
     print(f"report: {path}")
     return 0

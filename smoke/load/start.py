@@ -1,8 +1,8 @@
 """Have Locust ask a served model an app's samples, by many users at a time.
 
-This looks at what was given and at the server, and then becomes Locust, which takes the rest of the
-command line (smoke/swarm.py). Locust replaces Python's own sockets as soon as it is imported: only
-that and the traffic, smoke/locustfile.py, import it.
+This looks at what was given and at the server, and then becomes Locust, which takes the rest of
+the command line (swarm.py). Locust replaces Python's own sockets as soon as it is imported: only
+that and the traffic, locustfile.py, import it.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from smoke import endpoint, fault, report, samples, terminal
+from smoke import endpoint, fault, samples, terminal, wording
 from smoke.arguments import variable
 from smoke.client import Client
 from smoke.endpoint import Endpoint
@@ -103,7 +103,7 @@ def summary(figures: Figures, colour: bool) -> str:
         line = "load: no answer, and no failure, in this time: make it longer with TIME="
         return terminal.paint(line, "red", colour)
     milliseconds = (f"{name} {value:.0f} ms" for name, value in figures.milliseconds.items())
-    asked, rate = report.requests(figures.requests), figures.requests / figures.seconds
+    asked, rate = wording.requests(figures.requests), figures.requests / figures.seconds
     parts = [
         f"{asked} in {figures.seconds:.1f} s, {figures.users} at a time",
         f"{rate:.1f} a second",
@@ -125,7 +125,7 @@ def main() -> NoReturn:
     Client(model.url, model.token).ask(first)
     # With the import path that this has.
     safe = ["-P"] if sys.flags.safe_path else []
-    os.execv(sys.executable, [sys.executable, *safe, "-m", "smoke.swarm", *arguments])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *safe, "-m", "smoke.load.swarm", *arguments])  # noqa: S606
 
 
 if __name__ == "__main__":

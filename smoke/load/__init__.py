@@ -1,0 +1,1 @@
+"""Many users at a time: what `make load` has Locust do."""

@@ -1,0 +1,1 @@
+"""What the last run amounts to: tables in the terminal, and a page of HTML."""
