@@ -208,6 +208,11 @@ TABLE = (
         "cut texts at the model's limit: truncation=True, max_length=…",
     ),
     Entry(
+        "texts not padded to one length",
+        r"expected sequence of length \d+ at dim|Unable to create tensor, you should probably activate",
+        "pad the texts of a batch to one length: padding=True in the tokenizer's call, or in pad's",
+    ),
+    Entry(
         "no padding token",
         r"does not have a padding token|Cannot handle batch sizes > 1 if no padding token",
         "set tokenizer.pad_token = tokenizer.eos_token and model.config.pad_token_id",

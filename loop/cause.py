@@ -125,6 +125,9 @@ def of(messages: Sequence[str]) -> Cause:
         return named("\n".join(messages[:SHOWN_LINES]))
     chain = _exceptions(messages[start:])
     what, frames = chain[0]
+    if _users(frames) is None:
+        # A library has raised and caught it; what came of that says where it was called.
+        frames = next((each for _, each in chain if _users(each)), frames)
     last, last_frames = chain[-1]
     place = _users(last_frames)
     # What the user's own code came to after it; not what TorchServe's search for a handler did.
@@ -135,7 +138,7 @@ def of(messages: Sequence[str]) -> Cause:
     if any(LINK.match(each) and "During" in each for each in messages):
         # It was being handled: the fault may be in how.
         found = replace(found, cure=named(last).cure or found.cure)
-    return replace(found, then=f"{then}\n    {place}")
+    return replace(found, then=then if place == found.frame else f"{then}\n    {place}")
 
 
 def _users(frames: Sequence[Frame]) -> Frame | None:

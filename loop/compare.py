@@ -90,6 +90,8 @@ def sides(app: Settings, named: Sequence[str]) -> Iterator[tuple[Side, Side]]:
 
 def registered(found: Versions, both: Sequence[str]) -> tuple[Side, Side]:
     """Two versions that are registered. Raises Fault."""
+    if not all(both):
+        raise Fault("a version is empty", "name two: A=… B=…")
     if both[0] == both[1]:
         raise Fault(f"{both[0]} is one version, not two", "`make models` lists them")
     for each in both:

@@ -52,6 +52,7 @@ def register(app: Settings, management: Management, given: Namespace) -> None:
         raise Refused(why, "a new version takes `make redeploy` then")
     live, tree = management.live(), package.contents(app)
     if (given.version or tree.version) == live:
+        answers_or_refused(app, management, live)
         versions.keep(app, live, True)
         print(f"{app.name} {live} is the live one, and stays when another takes its place")
         return

@@ -19,8 +19,9 @@ def check(app: Path, sample: str) -> None:
     Raises:
         Fault: it has one, and the line is named; it is no id; or the file cannot be read.
     """
-    if not jsonl.ID.fits(sample):
-        raise Fault(f"the id {sample!r} does not fit", f"give {jsonl.ID.name}")
+    if not jsonl.ID.fits(sample) or len(sample.split()) != 1:
+        # ACCEPT= names several with blanks between.
+        raise Fault(f"the id {sample!r} does not fit", f"give {jsonl.ID.name}, without blanks")
     for line in samples.lines(app) if samples.path(app).exists() else ():
         if line.row is not None and line.row["id"] == sample:
             where = f"{samples.path(app)}:{line.number}"

@@ -51,7 +51,7 @@ def review(given: Namespace) -> int:
     """
     app = given.app
     if not proposal.path(app).exists():
-        print(f"review: nothing to review: no run has left {proposal.path(app)}")
+        print(f"review: nothing to review: the last run proposes nothing in {proposal.path(app)}")
         return 0
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Fault(

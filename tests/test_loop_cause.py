@@ -184,3 +184,26 @@ def test_causes_that_differ_in_numbers_alone_are_one() -> None:
     one, two = (cause.named(f"mat1 and mat2: {n}x3, after {n}.5 s") for n in (4, 17))
     assert one.kind == two.kind
     assert one.kind != cause.named("mat1").kind
+
+
+def test_of_what_a_library_has_caught_itself_the_users_line_is_told() -> None:
+    chain = f"""\
+Traceback (most recent call last):
+  File "/env/lib/python3.11/site-packages/transformers/base.py", line 5, in as_tensor
+    return torch.tensor(value)
+ValueError: expected sequence of length 3 at dim 1 (got 9)
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "{FOLDER}/handler.py", line 87, in tokenize
+    return self.tokenizer(data)
+  File "/env/lib/python3.11/site-packages/transformers/base.py", line 7, in convert
+    raise ValueError("Unable to create tensor") from error
+ValueError: Unable to create tensor
+"""
+    told = str(cause.of(lines(chain)))
+    assert told.startswith("ValueError: expected sequence of length 3")
+    assert "\n  handler.py:87 in tokenize: return self.tokenizer(data)\n" in told
+    assert "then ValueError: Unable to create tensor" in told
+    assert told.count("handler.py:87") == 1

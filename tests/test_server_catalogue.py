@@ -28,6 +28,10 @@ ANSWERING = {
     "no padding": ("no padding token", "self.unpadded()([text, text * 9], padding=True)"),
     "bytes for the tokenizer": ("bytes for text", "self.tokenizer(b'good')"),
     "bytes as text": ("bytes for text", "bytearray(b'good').encode()"),
+    "ragged": (
+        "texts not padded to one length",
+        "self.tokenizer([text, text * 9], return_tensors='pt')",
+    ),
     "too long": ("text longer than the model", "self.model(torch.ones(1, 60, dtype=torch.long))"),
     "foreign token": ("tokenizer of another model", "self.model(torch.tensor([[99999]]))"),
     "gradient": ("tensor that requires grad", "self.model(torch.tensor([[1]])).logits.numpy()"),

@@ -275,7 +275,8 @@ def test_many_samples_stream_through_and_the_page_stays_small(tmp_path: Path) ->
     past_run.leave(tmp_path, many, {})
     assert samples.path(tmp_path).stat().st_size > 35_000_000
     code = (
-        "import pathlib; from smoke.report import page, statistics; statistics.Share(1, 2).interval;"
+        "import pathlib; from smoke.report import page, statistics;"
+        "statistics.Share(1, 2).interval;"
         # Not getrusage: its peak is that of whoever started the process, if that was higher.
         "status = pathlib.Path('/proc/self/status').read_text;"
         "peak = lambda: int(status().split('VmHWM:')[1].split()[0]); before = peak();"
@@ -290,7 +291,8 @@ def test_many_samples_stream_through_and_the_page_stays_small(tmp_path: Path) ->
 
 def test_smoke_itself_never_waits_for_scipy_or_jinja() -> None:
     code = (
-        "import sys, smoke.__main__, loop.compare, smoke.report.statistics as s; s.mcnemar_words(2, 3);"
+        "import sys, smoke.__main__, loop.compare, smoke.report.statistics as s;"
+        "s.mcnemar_words(2, 3);"
         "print(sorted({'scipy', 'numpy', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -40,7 +40,9 @@ def compare(app: Path, is_right: bool | None) -> Check:
             kept.append(Difference(sample, answer, Answer(label, score), id_))
             texts.append((sample.text, text))
     if not len(shared):
-        return Check(NAME, "groups", unchecked='no two samples share a group that expects "same"')
+        return Check(
+            NAME, "groups", unchecked='no two that were answered share a group that expects "same"'
+        )
     about = f"{count} samples that expect the label of their group ({len(first)})"
     more = differing - len(kept)
     return Check(NAME, about, tuple(kept), more, hints.of_groups(texts, is_right))

@@ -29,6 +29,7 @@ UNKNOWN_LABELS = (
 )
 EXCHANGED = "each score is right, its label another class's: is the label map another model's?"
 LENGTH = "only texts that are too long for the model differ: is the limit {limit} tokens?"
+LONGEST = "only the longest texts differ: are they cut before the model's limit of {limit} tokens?"
 PAIR = "only pairs differ: does text_pair reach the tokenizer?"
 CASE = "they differ in capitals alone: does the tokenizer make them small as in training?"
 MODEL = "all else holds, so it is the model that tells them apart, not the handler"
@@ -103,9 +104,17 @@ def of_parity(
         return hint
     if _are_all(lambda sample: said[sample].is_cut, found, asked):
         return LENGTH.format(limit=told.limit)
+    lengths = {each.sample: _length(each.sample) for each in found}
+    others = [_length(sample) for sample in asked if sample not in lengths]
+    if others and min(lengths.values()) > max(others):
+        return LONGEST.format(limit=told.limit)
     if _are_all(lambda sample: sample.text_pair is not None, found, asked):
         return PAIR
     return None
+
+
+def _length(sample: Sample) -> int:
+    return len(sample.text) + len(sample.text_pair or "")
 
 
 def _of_labels(differing: Sequence[tuple[Answer, Said]], labels: Sequence[str]) -> str:
