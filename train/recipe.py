@@ -23,6 +23,10 @@ class Recipe:
     over its neighbours on a scale, a standard deviation in classes; `patience` is the number of
     epochs without a better validation loss after which training ends.
 
+    An adapter has `rank` columns in every projection of the backbone's layers, but the `frozen`
+    lowest ones: those stay as they are, and no gradient has to be carried down there. `dropout` is
+    the rate at which activations are dropped while it learns.
+
     `weights` is the file that `make model` writes, and so the layout of `torch_model/`:
     model.safetensors, pytorch_model.bin, a state_dict (.pth) or TorchScript (.pt).
     """
@@ -31,6 +35,8 @@ class Recipe:
     epochs: int
     longest: int | None
     rank: int = 8
+    frozen: int = 2
+    dropout: float = 0.0
     batch_size: int = 16
     softness: float = 0.8
     patience: int = 2
