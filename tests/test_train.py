@@ -162,6 +162,18 @@ def test_on_a_scale_a_neighbour_costs_less_than_the_far_end() -> None:
     assert nominal(Outputs(1), truth) == nominal(Outputs(0), truth)
 
 
+def test_smoothing_makes_certainty_cost() -> None:
+    class Outputs:
+        def __init__(self, certainty: float) -> None:
+            self.logits = certainty * torch.eye(2)[[0]]
+
+    truth = torch.tensor([0])
+    plain = fit.loss_for(["a", "b"], softness=0.8)
+    assert plain(Outputs(9), truth) < plain(Outputs(3), truth)
+    smooth = fit.loss_for(["a", "b"], softness=0.8, smoothing=0.2)
+    assert smooth(Outputs(9), truth) > smooth(Outputs(3), truth)
+
+
 # Backbone
 
 

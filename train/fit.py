@@ -184,7 +184,7 @@ def _trainer(
         train_dataset=_features(data.train, data.labels, words, recipe.longest),
         eval_dataset=_features(data.validation, data.labels, words, None),
         data_collator=DataCollatorWithPadding(words),
-        compute_loss_func=loss_for(data.labels, recipe.softness),
+        compute_loss_func=loss_for(data.labels, recipe.softness, recipe.smoothing),
         callbacks=[EarlyStoppingCallback(recipe.patience), Progress()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -210,13 +210,15 @@ def _features(
     ]
 
 
-def loss_for(labels: list[str], softness: float) -> Callable[..., Tensor]:
+def loss_for(
+    labels: list[str], softness: float, smoothing: float = 0.0
+) -> Callable[..., Tensor]:
     """Cross-entropy; on a scale, part of each target goes to the neighbours of its class.
 
     Four stars for a text that deserves five is a smaller mistake than one star, which plain
-    cross-entropy cannot tell.
+    cross-entropy cannot tell. Elsewhere, `smoothing` of it is spread evenly over all classes.
     """
-    targets = torch.eye(len(labels))
+    targets = (1 - smoothing) * torch.eye(len(labels)) + smoothing / len(labels)
     if form_a_scale(labels):
         place = torch.arange(len(labels), dtype=torch.float32)
         targets = torch.softmax(-((place - place[:, None]) ** 2) / (2 * softness**2), dim=-1)
