@@ -128,7 +128,7 @@ def _with_lora(model: PreTrainedModel, recipe: Recipe) -> PeftModel:
             module.p = recipe.dropout  # none saves a quarter of the time
     layers = model.config.num_hidden_layers
     if not 0 <= recipe.frozen < layers:
-        raise Fault(f"train: frozen is {recipe.frozen}", f"leave one of the {layers} layers to learn")
+        raise Fault(f"train: frozen is {recipe.frozen}", f"write a number from 0 to {layers - 1}")
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=recipe.rank,
@@ -210,9 +210,7 @@ def _features(
     ]
 
 
-def loss_for(
-    labels: list[str], softness: float, smoothing: float = 0.0
-) -> Callable[..., Tensor]:
+def loss_for(labels: list[str], softness: float, smoothing: float = 0.0) -> Callable[..., Tensor]:
     """Cross-entropy; on a scale, part of each target goes to the neighbours of its class.
 
     Four stars for a text that deserves five is a smaller mistake than one star, which plain
