@@ -162,6 +162,18 @@ def test_on_a_scale_a_neighbour_costs_less_than_the_far_end() -> None:
     assert nominal(Outputs(1), truth) == nominal(Outputs(0), truth)
 
 
+def test_smoothing_makes_certainty_cost() -> None:
+    class Outputs:
+        def __init__(self, certainty: float) -> None:
+            self.logits = certainty * torch.eye(2)[[0]]
+
+    truth = torch.tensor([0])
+    plain = fit.loss_for(["a", "b"], softness=0.8)
+    assert plain(Outputs(9), truth) < plain(Outputs(3), truth)
+    smooth = fit.loss_for(["a", "b"], softness=0.8, smoothing=0.2)
+    assert smooth(Outputs(9), truth) > smooth(Outputs(3), truth)
+
+
 # Backbone
 
 
@@ -208,6 +220,24 @@ def test_a_recipe_that_is_none_is_refused(tmp_path: Path, said: str, message: st
     with pytest.raises(Fault) as fault:
         recipe.read(tmp_path)
     assert message in fault.value.what
+
+
+@pytest.mark.parametrize(("frozen", "learning"), [(0, {0, 1}), (1, {1})])
+def test_an_adapter_leaves_the_frozen_layers_as_they_are(
+    tiny: str, frozen: int, learning: set[int]
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny)
+    learner = fit._with_lora(model, replace(recipe.LORA, frozen=frozen, dropout=0.3))
+    names = [name for name, weights in learner.named_parameters() if weights.requires_grad]
+    assert {layer for layer in (0, 1) for name in names if f".layer.{layer}." in name} == learning
+    assert {each.p for each in model.bert.modules() if isinstance(each, torch.nn.Dropout)} == {0.3}
+
+
+@pytest.mark.parametrize("frozen", [-1, 2])
+def test_an_adapter_without_a_layer_to_learn_is_refused(tiny: str, frozen: int) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny)
+    with pytest.raises(Fault, match=f"frozen is {frozen}"):
+        fit._with_lora(model, replace(recipe.LORA, frozen=frozen))
 
 
 def test_another_layout_takes_the_place_of_the_old_one(adapted: Path) -> None:

@@ -21,7 +21,13 @@ class Recipe:
 
     `longest` is the cut of the training texts in tokens; `softness` is how far a target spreads
     over its neighbours on a scale, a standard deviation in classes; `patience` is the number of
-    epochs without a better validation loss after which training ends.
+    epochs without a better validation loss after which training ends. `smoothing` is the part of a
+    target that is spread evenly over all classes, where they form no scale: a wrong answer given
+    with great confidence then weighs less in the choice of the best epoch.
+
+    An adapter has `rank` columns in every projection of the backbone's layers, but the `frozen`
+    lowest ones: those stay as they are, and no gradient has to be carried down there. `dropout` is
+    the rate at which activations are dropped while it learns.
 
     `weights` is the file that `make model` writes, and so the layout of `torch_model/`:
     model.safetensors, pytorch_model.bin, a state_dict (.pth) or TorchScript (.pt).
@@ -31,8 +37,11 @@ class Recipe:
     epochs: int
     longest: int | None
     rank: int = 8
+    frozen: int = 2
+    dropout: float = 0.0
     batch_size: int = 16
     softness: float = 0.8
+    smoothing: float = 0.0
     patience: int = 2
     weights: str = "model.safetensors"
 
