@@ -209,7 +209,7 @@ TABLE = (
     ),
     Entry(
         "texts not padded to one length",
-        r"expected sequence of length \d+ at dim|Unable to create tensor, you should probably activate",
+        r"expected sequence of length \d+ at dim|Unable to create tensor, you should probably",
         "pad the texts of a batch to one length: padding=True in the tokenizer's call, or in pad's",
     ),
     Entry(

@@ -730,7 +730,11 @@ def test_samples_and_goldens_that_cannot_be_read_are_refused_unless_nobody_asks_
 # One question for all commands.
 
 
-@pytest.mark.parametrize("command", [archive.main, plan.main])
+@pytest.mark.parametrize(
+    "command",
+    [archive.main, lambda: plan.plan(settings.read(os.environ["APP"]))],
+    ids=["archive", "redeploy"],
+)
 def test_archive_and_redeploy_refuse_before_they_touch_anything(
     folder: Path, monkeypatch: pytest.MonkeyPatch, command: Any
 ) -> None:

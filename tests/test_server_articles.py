@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,7 @@ def archive_as_the_article_does(app: TinyApp, version: str) -> None:
     build = folder / "by hand"
     shutil.copytree(folder / "torch_model", build)
     shutil.copy(folder / "handler.py", build)
-    path = f"{Path(os.environ.get('VENV', ROOT / '.venv')) / 'bin'}:{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(
         ["bash", "-euc", command.replace("--version 1.0", f"--version {version}")],  # noqa: S607
         cwd=build,

@@ -105,7 +105,7 @@ def test_a_model_that_answers_the_same_however_it_is_asked_passes(
     assert code == 0
     passed = {name for name, line in checks.items() if line.startswith("passed")}
     assert passed == {"determinism", "parity", "list", "order", "padding", "batch"}
-    assert checks["invariance"].startswith("- not checked: no two samples share a group")
+    assert checks["invariance"].startswith("- not checked: no two that were answered share a group")
     assert "deep: 6 passed · 1 not checked · 12 samples in " in checks[""]
 
 
@@ -327,6 +327,15 @@ def test_a_hint_on_parity_fits_all_of_the_evidence(change: Change, hint: str | N
     pairs = zip(SAMPLES, known.said, strict=True)
     asked: Asked = {each: change(i, said.answer) for i, (each, said) in enumerate(pairs)}
     assert_hint(asked, known, hint)
+
+
+def test_texts_that_differ_since_they_are_long_are_told_so() -> None:
+    known = told()
+    texts = [Sample("short", "x"), Sample("long", "x y z"), Sample("middling", "x y")]
+    pairs = zip(texts, known.said, strict=True)
+    asked = {each: Answer(said.answer.label, said.answer.score) for each, said in pairs}
+    asked[texts[1]] = Answer(asked[texts[1]].label, 0.3)
+    assert_hint(asked, known, "only the longest texts differ")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -104,12 +104,12 @@ def of_parity(
         return hint
     if _are_all(lambda sample: said[sample].is_cut, found, asked):
         return LENGTH.format(limit=told.limit)
+    if _are_all(lambda sample: sample.text_pair is not None, found, asked):
+        return PAIR
     lengths = {each.sample: _length(each.sample) for each in found}
     others = [_length(sample) for sample in asked if sample not in lengths]
     if others and min(lengths.values()) > max(others):
         return LONGEST.format(limit=told.limit)
-    if _are_all(lambda sample: sample.text_pair is not None, found, asked):
-        return PAIR
     return None
 
 
