@@ -99,11 +99,9 @@ def stream(
             waiting.put(None)
 
 
-def collect(
-    client: Asker, samples: Iterable[Sample], threads: int, window: int = WINDOW
-) -> list[Timed]:
+def collect(client: Asker, samples: Iterable[Sample], threads: int) -> list[Timed]:
     """Ask all samples; see `stream`."""
-    return [timed for _, timed in stream(client, samples, threads, window=window)]
+    return [timed for _, timed in stream(client, samples, threads)]
 
 
 def _length(numbered: tuple[int, Sample]) -> int:
