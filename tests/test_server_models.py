@@ -10,7 +10,7 @@ from loop.management import ready_workers
 from smoke import endpoint
 from smoke.client import Answer, Client, Reply
 from smoke.samples import Sample
-from tests.tiny_app import HANDLER, TinyApp, management, registered
+from tests.tiny_app import HANDLER, TinyApp, management, registered, wait_for
 
 pytestmark = pytest.mark.server
 
@@ -64,18 +64,18 @@ def test_a_registered_version_answers_beside_the_live_one_and_stays(served: Tiny
 
 
 def test_the_live_version_is_never_taken_away_to_be_registered(served: TinyApp) -> None:
-    served.write_config("default_workers_per_model=2")
-    try:
-        assert served.run("redeploy")[0] == 0
-        assert served.run("scale", "1")[0] == 0
-        workers = management(served).describe(live(served))["workers"]
-        code, out, _ = served.run("register")
-        assert code == 0
-        assert f"{live(served)} is the live one, and stays" in out
-        assert management(served).describe(live(served))["workers"] == workers
-    finally:
-        served.write_config()
-        assert served.run("redeploy")[0] == 0
+    version = live(served)
+    code, out, _ = served.run("register")
+    assert code == 0
+    assert f"{version} is the live one, and stays" in out
+    # As if its worker had died.
+    management(served).scale(version, 0)
+    wait_for(lambda: not management(served).describe(version)["workers"])
+    code, _, err = served.run("register")
+    assert code == 4
+    assert f"make scale WORKERS=1 VERSION={version}" in err
+    assert live(served) == version
+    assert served.run("scale", "1")[0] == 0
 
 
 def test_what_has_fewer_workers_is_no_wreck(served: TinyApp) -> None:

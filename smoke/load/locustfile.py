@@ -56,6 +56,10 @@ class Missed:
 
 # It would print each Ctrl-C.
 Hub.NOT_ERROR += (KeyboardInterrupt,)
+if not any(each.startswith("--processes") for each in sys.argv):
+    # Python raises it wherever it is, in a destructor too, where it is lost and the load goes on.
+    # The event loop brings it to where Locust waits for it. (It does not outlive a fork.)
+    gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
 
 
 def end_with_parent() -> None:
