@@ -35,7 +35,7 @@ start()' "$worker_python" --start --ncs \
 ) </dev/null >"$RUN/logs/console.log" 2>&1 9>&- ||
   die 3 "torchserve failed: $(tail -n 1 "$RUN/logs/console.log")"
 
-loop ready "$@"
+loop started "$@"
 trap - EXIT
 # What a redeploy that fails goes back to. A link costs nothing; not every file system has them.
 ln -f "$ARCHIVE" "$ARCHIVE.served" 2>/dev/null || cp -f "$ARCHIVE" "$ARCHIVE.served"

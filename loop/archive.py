@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from loop import package, settings, workflow
+from loop import contents, package, settings, workflow
 from loop.checks import deploy
 from loop.package import Contents
 from loop.settings import Settings
@@ -37,7 +37,7 @@ def _version_file(app: Settings) -> Path:
 def main() -> int:
     """Print what is to be built; nothing to build if the archive is current."""
     app = settings.read(os.environ["APP"])
-    packed = package.contents(app)
+    packed = contents.of(app)
     deploy.refuse_bad(app, packed, VERB)
     package.remember(app, packed)
     if app.is_workflow:

@@ -5,7 +5,7 @@ bin/smoke.sh tells it in CHANGED_SINCE.
 
 from pathlib import Path
 
-from loop import package, settings
+from loop import contents, package, settings
 from smoke import arguments
 from smoke.fault import run
 
@@ -23,7 +23,7 @@ def main() -> int:
 def since(folder: Path, version: str | None) -> list[str]:
     """The files of torch_model/ that differ from a version's, where those are known."""
     app = settings.read(folder)
-    packed = package.contents(app)
+    packed = contents.of(app)
     return [each for each in package.changed(app, packed, version or "") if each not in OTHERS]
 
 

@@ -68,10 +68,6 @@ def contents(app: Settings) -> Contents:
     Raises:
         Fault: the handler or the checkpoint is missing, or a name that the archiver cannot take.
     """
-    if app.is_workflow:
-        from loop import workflow  # Only here, since few apps are one.
-
-        return workflow.contents(app)
     handler = app.app / "handler.py"
     if not handler.is_file():
         raise Fault(f"{handler} does not exist", "take it back from git, or copy one there")

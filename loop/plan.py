@@ -3,7 +3,7 @@
 import os
 import sys
 
-from loop import launch, package, ready, reload, server, settings, stage
+from loop import contents, launch, ready, reload, server, settings, stage
 from loop.checks import deploy
 from loop.management import Management
 from loop.settings import Settings
@@ -22,7 +22,7 @@ def plan(app: Settings) -> None:
     running = server.find(app)
     serving = _served_already(app) if running else None
     if serving is None:
-        deploy.refuse_bad(app, package.contents(app), VERB)
+        deploy.refuse_bad(app, contents.of(app), VERB)
         gpus = launch.check(app)
         # It imports while the archive is built and the old server stops.
         launch.warm_up(app, gpus)
@@ -46,7 +46,7 @@ def _say_what_goes(app: Settings) -> None:
 def _served_already(app: Settings) -> str | None:
     """The version that is served, if a redeploy would serve no other and it answers."""
     record = server.recorded(app)
-    if record is None or record.version != package.contents(app).version:
+    if record is None or record.version != contents.of(app).version:
         return None
     if launch.started_with(app) != launch.request(app) or _reloaded(app):
         return None

@@ -6,7 +6,6 @@ predictions hang, so the logs are read for the failure while one request waits f
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,12 +14,12 @@ from threading import Thread
 
 import psutil
 
-from loop import failures, package, server, server_log, settings, stage
+from loop import failures, package, server, server_log
 from loop.server import Record
 from loop.settings import Settings
 from smoke import atomic, endpoint, samples
 from smoke.client import Answer, Client, Failure
-from smoke.fault import Fault, Unanswered, run
+from smoke.fault import Fault, Unanswered
 from smoke.samples import Sample
 
 START_SECONDS = 300.0
@@ -143,23 +142,3 @@ def answers(app: Settings) -> bool:
         return failure(app) is None
     except Fault:
         return False
-
-
-def main() -> int:
-    """Wait until the server that was just launched answers."""
-    app = settings.as_started(settings.read(os.environ["APP"]))
-    process = note_start(app)
-    if app.is_workflow:
-        from loop import swap  # Only here, since few apps are one, and it needs this module.
-
-        swap.register_first(app, process)
-    seconds = wait_until_answered(app, process)
-    print(f"{app.inference_url} answers after {seconds:.1f} s")
-    if "--as-served" not in sys.argv:
-        # Of the server before; one that serves as before may be about to need them.
-        stage.sweep(app, keep=())
-    return 0
-
-
-if __name__ == "__main__":
-    run(os.environ.get("VERB", "ready"), main)

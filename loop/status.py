@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from loop import failures, launch, package, server, server_log, settings, versions, warm
+from loop import contents, failures, launch, package, server, server_log, settings, versions, warm
 from loop.management import Management, device, memory
 from loop.settings import Settings
 from loop.versions import Versions
@@ -63,7 +63,7 @@ def _print_workflow(app: Settings, management: Management) -> None:
 def print_failure(app: Settings, live: str, since: float) -> None:
     """Print what failed last of the live version, or of the tree's, since the server began."""
     with contextlib.suppress(Fault):
-        versions = {live, package.contents(app).version}
+        versions = {live, contents.of(app).version}
         known = [each for each in failures.everything(app) if each.time >= since]
         if failed := [each for each in known if each.version in versions]:
             clock = time.strftime("%H:%M:%S", time.localtime(failed[-1].time))
@@ -100,7 +100,7 @@ def _worker(worker: dict[str, Any]) -> str:
 def _tree(app: Settings, served: str | None) -> str:
     """The served version against the tree's: the same, or which files have changed since."""
     try:
-        packed = package.contents(app)
+        packed = contents.of(app)
     except Fault as fault:
         return f"{served or 'nothing'}; the tree cannot be packed: {fault}"
     if served is None:

@@ -21,7 +21,18 @@ from threading import Thread
 
 import psutil
 
-from loop import candidate, failures, gate, package, ready, reload, server, server_log, settings
+from loop import (
+    candidate,
+    contents,
+    failures,
+    gate,
+    package,
+    ready,
+    reload,
+    server,
+    server_log,
+    settings,
+)
 from loop.budget import Budget
 from loop.checks import deploy
 from loop.gate import Gate
@@ -45,7 +56,7 @@ def plan(app: Settings) -> None:
     SERVING: the version that is served already, if it is the tree's and answers.
     COLD: why the server has to be started anew, if it has.
     """
-    packed = package.contents(app)
+    packed = contents.of(app)
     record = server.recorded(app)
     serving, cold = "", reload.needs_redeploy(app)
     if not cold and record and record.version == packed.version and ready.answers(app):
@@ -103,7 +114,7 @@ def swap(app: Settings, kind: Gate) -> None:
     """
     budget = Budget()
     management = Management(app)
-    packed = package.contents(app)
+    packed = contents.of(app)
     loaded = gate.load(app, kind)
     built = app.archive.with_name(f"{app.archive.name}.next")
     built = built if built.exists() else app.archive

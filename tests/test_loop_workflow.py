@@ -10,7 +10,7 @@ from typing import cast
 import psutil
 import pytest
 
-from loop import package, ready, reload, server, settings, swap, workflow
+from loop import contents, ready, reload, server, settings, swap, workflow
 from loop.management import Management
 from loop.settings import Settings
 from smoke import endpoint
@@ -72,14 +72,14 @@ def test_a_war_in_load_models_makes_an_app_a_workflow(app: Settings) -> None:
 
 
 def test_an_edit_of_function_spec_or_model_is_another_version(app: Settings) -> None:
-    versions = [package.contents(app).version]
+    versions = [contents.of(app).version]
     for file, old, new in (
         ("workflow_handler.py", "return data", "return  data"),
         ("workflow_spec.yaml", "min-workers: 1", "min-workers: 2"),
         ("../model/handler.py", "return data", "return  data"),
     ):
         edit(app, file, old, new)
-        versions.append(package.contents(app).version)
+        versions.append(contents.of(app).version)
     assert len(set(versions)) == 4
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_work_is_refused_with_its_line_and_the_cure(
 ) -> None:
     edit(app, f"workflow_{file}", old, new)
     with pytest.raises(Fault) as refused:
-        package.contents(app)
+        contents.of(app)
     assert f"workflow_{where}" in str(refused.value)
     assert what in str(refused.value)
 
@@ -113,7 +113,7 @@ def test_what_cannot_work_is_refused_with_its_line_and_the_cure(
 def test_a_link_to_what_no_app_builds_is_refused(app: Settings) -> None:
     edit(app, "../model/config.properties", "stars.mar", "other.mar")
     with pytest.raises(Fault, match=r"spec\.yaml:3: .* which no app builds"):
-        package.contents(app)
+        contents.of(app)
 
 
 def test_what_only_a_model_has_is_refused_by_name(app: Settings) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from loop import package, server
+from loop import contents, server
 from loop.package import Contents
 from loop.settings import Settings
 
@@ -61,7 +61,7 @@ class Subject:
             with suppress(FileNotFoundError):
                 shutil.copy(self.app.run / "hashes.json", folder)
             elsewhere = _Elsewhere(self.app.app, self.app.properties, self.app.lines, Path(folder))
-            return package.contents(elsewhere)
+            return contents.of(elsewhere)
 
     @cached_property
     def weight(self) -> int:
