@@ -9,7 +9,7 @@ from enum import StrEnum
 from loop import failures, ready
 from loop.settings import Settings
 from smoke import arguments, endpoint, golden, samples, terminal, wording
-from smoke.client import Client, Failure
+from smoke.client import Client
 from smoke.compare import Verdict
 from smoke.fault import Fault, Refused
 from smoke.suite import Suite
@@ -98,9 +98,7 @@ def check(app: Settings, version: str, kind: Gate, tally: Tally, since: float) -
     Raises:
         Refused: the gate stays shut, with the cause.
     """
-    shown = tally.shown.get(Verdict.FAILED, [])
-    failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
-    if failed:
+    if failed := tally.failed:
         raise Refused(
             f"{app.name} {version} fails {tally.verdicts[Verdict.FAILED]} of {tally.size} samples",
             failures.by_cause(app, failed, since),

@@ -6,7 +6,6 @@ tells Prometheus; `loop.frontend` has the times, and the management API the work
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ from loop.management import SECONDS, Management, memory
 from loop.settings import Settings
 from smoke import terminal
 from smoke.fault import Fault, Unanswered, run
+from smoke.tally import quantile
 
 SHARES = (0.5, 0.95, 0.99)
 TIMES = {"p50": 5, "p95": 5, "p99": 5}
@@ -264,11 +264,6 @@ def quantiles(times: Iterable[float]) -> list[str]:
     """p50, p95 and p99."""
     ordered = sorted(times)
     return [short(quantile(ordered, share)) if ordered else UNKNOWN for share in SHARES]
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value that this share of sorted values does not exceed, by nearest rank."""
-    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def _ratio(value: float, of: float) -> str:

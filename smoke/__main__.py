@@ -34,7 +34,7 @@ from smoke import (
     unanswered,
     wording,
 )
-from smoke.client import Client, Failure
+from smoke.client import Client
 from smoke.compare import Comparison, Turn, Verdict
 from smoke.deep import run as deep
 from smoke.deep import texts
@@ -73,9 +73,7 @@ def _run(given: Namespace) -> int:
     ended, meanwhile = _ask(given, loaded, client, found, tally, proposed)
     is_proposed = not meanwhile and _propose(given.app, proposed, found)
 
-    shown = tally.shown.get(Verdict.FAILED, [])
-    failed = {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
-    if failed:
+    if failed := tally.failed:
         unanswered.leave(client.url, ended.began, failed)
 
     colour = terminal.has_colour(sys.stdout)

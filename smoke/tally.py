@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from smoke.client import Failure
@@ -19,6 +19,11 @@ OTHER_WORDS = "(other words)"
 def bounded(words: str, known: Collection[str]) -> str:
     """The words of a failure, or, where there are many others already, what stands for the rest."""
     return words if words in known or len(known) < WORDS else OTHER_WORDS
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The value that this share of sorted values does not exceed, by nearest rank."""
+    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 @dataclass
@@ -112,8 +117,13 @@ class Tally:
 
     def quantile(self, share: float) -> float:
         """What this share of all answers took at most, in seconds, by nearest rank; 0 if none."""
-        times = sorted(self.seconds)
-        return times[math.ceil(share * len(times)) - 1] if times else 0.0
+        return quantile(sorted(self.seconds), share) if self.seconds else 0.0
+
+    @property
+    def failed(self) -> dict[str, Failure]:
+        """What came in place of an answer, by sample; the first that are kept to be shown."""
+        shown = self.shown.get(Verdict.FAILED, [])
+        return {each.sample.id: each.reply for each in shown if isinstance(each.reply, Failure)}
 
     def _add_failure(self, sample: str, words: str) -> None:
         group = self.failures.setdefault(bounded(words, self.failures), Group())

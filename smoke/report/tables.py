@@ -1,6 +1,5 @@
 """The figures of a run as tables: the same ones on the page and in the terminal."""
 
-import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from smoke.compare import Turn, Verdict
 from smoke.record import Record
 from smoke.report.figures import OTHER, Figures
 from smoke.report.statistics import FEW, Share, mcnemar_words
+from smoke.tally import quantile
 from smoke.terminal import cells, escape, fit, pad, paint
 
 KINDS: dict[Verdict | Turn, str] = {
@@ -221,7 +221,7 @@ def shifts(figures: Figures, record: Record) -> Table:
     rows = (
         [
             ("largest fall", f"{min(moved[0], 0):+.6f}"),
-            ("median", f"{_quantile(moved, 0.5):+.6f}"),
+            ("median", f"{quantile(moved, 0.5):+.6f}"),
             ("largest rise", f"{max(moved[-1], 0):+.6f}"),
             (f"beyond the tolerance of {record.tolerance:g}", f"{beyond:,}"),
         ]
@@ -346,10 +346,6 @@ def _resumed(record: Record) -> str:
 
 def _said(known: Mapping[str, Any], name: str) -> str:
     return str(known[name]) if name in known else "not known"
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def _aligned(table: Table) -> list[str]:

@@ -26,6 +26,7 @@ from loop.management import Management
 from smoke import endpoint
 from smoke.client import Answer, Client
 from smoke.fault import Fault
+from smoke.tally import quantile
 from tests.bench.apps import BENCH, QUESTION, ROOT, App, cleanup
 from tests.bench.table import table
 
@@ -141,10 +142,7 @@ def measure(checkpoint: Path, reloads: int) -> dict[str, Any]:
 def percentiles(times: list[float]) -> dict[str, float]:
     """Of sorted times in seconds: milliseconds, by nearest rank."""
     ranks = {"p50": 0.5, "p99": 0.99, "worst": 1.0}
-    return {
-        name: round(1000 * times[math.ceil(part * len(times)) - 1], 1)
-        for name, part in ranks.items()
-    }
+    return {name: round(1000 * quantile(times, part), 1) for name, part in ranks.items()}
 
 
 def _reload(app: App, reloads: int) -> dict[str, Any]:
